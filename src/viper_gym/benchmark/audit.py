@@ -1,0 +1,257 @@
+"""The reward audit: would an agent that maximises this reward do the task?
+
+Separation of expert and random says little: a prototype had an AUROC of 0.99 and paid 0.88
+of the expert's reward for hanging still. So the expert is held against every cheap
+behaviour, over whole episodes and at equal episode age, and the reward has to rank a ladder
+of graded rollouts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from viper_gym.benchmark.metrics import gap_in_deviations, share_of_pairs, spearman
+from viper_gym.data.episodes import Episode
+from viper_gym.likelihood.reward_model import VideoRewardModel
+
+AGE_BANDS = ((50, 100), (100, 250), (250, 500))  # steps; the first 50 are judged apart
+CLIP = 16  # frames scored in the frozen and shuffled tests
+MOVES = 4.0  # grey levels: mean over the frame's changed pixels that counts as motion
+SUCCESS_SHARE = 0.5  # a "cheap" episode with more of the expert's return is not cheap
+
+Episodes = dict[str, list[Episode]]  # behaviour -> episodes
+
+
+@dataclass
+class TaskAudit:
+    """Figures of one task; shares of pairs are in 0…1, levels in nats a frame."""
+
+    task: str
+    levels: dict[str, float] = field(default_factory=dict)
+    """behaviour -> mean log-probability"""
+    episodes: dict[str, int] = field(default_factory=dict)
+    auroc_random: float = float("nan")
+    spearman: float = float("nan")
+    spearman_within: float = float("nan")
+    beats: dict[str, float] = field(default_factory=dict)
+    """behaviour -> share of pairs of episodes the expert wins"""
+    beats_by_age: dict[str, float] = field(default_factory=dict)
+    """age band -> the lowest such share over the cheap behaviours"""
+    beats_cheap: float = float("nan")
+    """the lowest share over behaviours, whole episodes and bands"""
+    beats_frozen: float = float("nan")
+    beats_shuffled: float = float("nan")
+    best_cheap: str = ""
+    gap: float = float("nan")
+    """expert above the best cheap behaviour, in deviations of the expert's episode means"""
+    successful_cheap: dict[str, int] = field(default_factory=dict)
+    """cheap episodes left out because they did the task"""
+    verdict: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass
+class Scored:
+    """An episode and the log-probability of its frames, nats (T,)."""
+
+    episode: Episode
+    log_prob: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """Mean over the steps of the episode (the reset frame earns nothing)."""
+        return float(self.log_prob[1:].mean())
+
+
+def score_episodes(
+    model: VideoRewardModel,
+    task: str,
+    episodes: Episodes,
+    on_episode: Callable[[], None] = lambda: None,
+) -> dict[str, list[Scored]]:
+    """Score every episode with the batch engine."""
+    scored: dict[str, list[Scored]] = {}
+    for behaviour, items in episodes.items():
+        for episode in items:
+            log_prob = model.log_prob(episode.frames[None], task)[0]
+            scored.setdefault(behaviour, []).append(Scored(episode, log_prob))
+            on_episode()
+    return scored
+
+
+def still_episodes(experts: list[Episode]) -> Episodes:
+    """Cheap videos that need no simulator: a frozen first frame, and nothing in view."""
+    frames = np.concatenate([e.frames[::10] for e in experts])
+    empty = np.median(frames, axis=0).astype(np.uint8)
+    length = min(len(e.frames) for e in experts)
+    frozen = [Episode(np.repeat(e.frames[:1], length, 0)) for e in experts[:10]]
+    return {"frozen": frozen, "empty": [Episode(np.repeat(empty[None], length, 0))]}
+
+
+def audit_task(
+    model: VideoRewardModel,
+    task: str,
+    episodes: Episodes,
+    cheap: tuple[str, ...] = ("zero", "small", "constant", "random", "frozen", "empty"),
+    on_episode: Callable[[], None] = lambda: None,
+) -> tuple[TaskAudit, dict[str, list[Scored]]]:
+    """Audit one task on episodes of several behaviours.
+
+    Args:
+        episodes: "expert" is needed; "graded", "stop" and the cheap ones are used if there.
+        on_episode: called after each scored episode, for progress.
+    """
+    episodes = {**episodes, **still_episodes(episodes["expert"])}
+    scored = score_episodes(model, task, episodes, on_episode)
+    audit = TaskAudit(task, episodes={k: len(v) for k, v in scored.items()})
+    experts = scored["expert"]
+    expert_means = np.array([s.mean for s in experts])
+    audit.levels = {k: float(np.mean([s.mean for s in v])) for k, v in scored.items()}
+    if "random" in scored:
+        audit.auroc_random = share_of_pairs(expert_means, _means(scored["random"]))
+    if "graded" in scored:
+        audit.spearman, audit.spearman_within = _rank_correlations(scored["graded"])
+    _against_cheap(audit, scored, cheap)
+    if "stop" in scored:
+        stopped = _only_failures(scored["stop"], experts)
+        audit.successful_cheap["stop"] = len(scored["stop"]) - len(stopped)
+        audit.beats["stop"] = share_of_pairs(expert_means, _means(stopped))
+    audit.beats_frozen, audit.beats_shuffled = _frozen_and_shuffled(model, task, experts)
+    audit.verdict = verdict(audit)
+    return audit, scored
+
+
+def _means(items: list[Scored]) -> np.ndarray:
+    return np.array([s.mean for s in items])
+
+
+def _only_failures(items: list[Scored], experts: list[Scored]) -> list[Scored]:
+    limit = SUCCESS_SHARE * np.mean([s.episode.task_return for s in experts])
+    # NaN returns (unknown rewards, made-up videos) count as failures
+    return [s for s in items if not s.episode.task_return > limit]
+
+
+def _rank_correlations(graded: list[Scored]) -> tuple[float, float]:
+    across = spearman(_means(graded), np.array([s.episode.task_return for s in graded]))
+    within = [
+        spearman(s.log_prob[1:], s.episode.rewards) for s in graded if s.episode.rewards is not None
+    ]
+    known = [w for w in within if np.isfinite(w)]
+    return across, float(np.mean(known)) if known else float("nan")
+
+
+def _against_cheap(
+    audit: TaskAudit, scored: dict[str, list[Scored]], cheap: tuple[str, ...]
+) -> None:
+    experts = scored["expert"]
+    means = _means(experts)
+    candidates: dict[str, np.ndarray] = {}
+    bands: dict[str, list[float]] = {}
+    for name in cheap:
+        if name not in scored:
+            continue
+        items = _only_failures(scored[name], experts)
+        audit.successful_cheap[name] = len(scored[name]) - len(items)
+        if not items:
+            continue
+        candidates[name] = _means(items)
+        audit.beats[name] = share_of_pairs(means, candidates[name])
+        for first, last in AGE_BANDS:
+            a, b = _band(experts, first, last), _band(items, first, last)
+            if len(a) and len(b):
+                bands.setdefault(f"{first}-{last}", []).append(share_of_pairs(a, b))
+    if not candidates:
+        return
+    audit.beats_by_age = {band: min(shares) for band, shares in bands.items()}
+    audit.beats_cheap = min([*(audit.beats[n] for n in candidates), *audit.beats_by_age.values()])
+    audit.best_cheap = max(candidates, key=lambda name: candidates[name].mean())
+    audit.gap = gap_in_deviations(means, candidates[audit.best_cheap])
+
+
+def _band(items: list[Scored], first: int, last: int) -> np.ndarray:
+    """Mean log-probability of each episode between two ages (steps)."""
+    return np.array([s.log_prob[first:last].mean() for s in items if len(s.log_prob) > first + 5])
+
+
+def _frozen_and_shuffled(
+    model: VideoRewardModel, task: str, experts: list[Scored]
+) -> tuple[float, float]:
+    """Shares of moving expert clips that score above themselves frozen, and shuffled."""
+    span = model.config.video_model.sequence_length * model.config.frame_stride
+    rng = np.random.default_rng(0)
+    real, frozen, shuffled = [], [], []
+    for scored in experts:
+        frames = scored.episode.frames
+        for start in range(0, len(frames) - span - CLIP, 4 * CLIP):
+            clip = frames[start : start + span + CLIP]
+            if not _moves(clip[span:]):
+                continue
+            still = np.concatenate([clip[:span], np.repeat(clip[span - 1 : span], CLIP, 0)])
+            mixed = clip[rng.permutation(len(clip))]
+            real.append(clip)
+            frozen.append(still)
+            shuffled.append(mixed)
+    if not real:
+        return float("nan"), float("nan")
+    pick = rng.permutation(len(real))[:60]
+    scores = [
+        model.log_prob(np.stack([clips[i] for i in pick]), task)
+        for clips in (real, frozen, shuffled)
+    ]
+    tail = [s[:, span:].mean(1) for s in scores]
+    return float((tail[0] > tail[1]).mean()), float((scores[0].mean(1) > scores[2].mean(1)).mean())
+
+
+def _moves(clip: np.ndarray) -> bool:
+    delta = np.abs(np.diff(clip.astype(np.int16), axis=0)).max(-1)  # (T-1, H, W)
+    changed = (delta > 16).sum((1, 2))  # pixels a frame
+    return bool(np.median(changed) >= MOVES)
+
+
+def verdict(audit: TaskAudit) -> list[str]:
+    """What the figures mean, worst news first."""
+    lines = []
+    if audit.beats_cheap < 0.95:
+        worst = min(
+            [(v, k) for k, v in audit.beats.items()]
+            + [(v, k) for k, v in audit.beats_by_age.items()]
+        )
+        lines.append(
+            f"UNSAFE: the expert wins only {audit.beats_cheap:.0%} of the pairs against a cheap "
+            f"behaviour ({worst[1]}); an agent may find it"
+        )
+    if audit.gap < 3:
+        lines.append(f"WEAK: the gap to '{audit.best_cheap}' is {audit.gap:.1f} deviations (< 3)")
+    if audit.spearman < 0.9:
+        lines.append(f"WEAK: rank correlation with the task return is {audit.spearman:.2f} (< 0.9)")
+    if audit.beats_frozen < 0.95:
+        lines.append(f"WEAK: a frozen picture wins {1 - audit.beats_frozen:.0%} of moving clips")
+    if audit.beats_shuffled < 0.95:
+        lines.append(f"WEAK: shuffled frames win {1 - audit.beats_shuffled:.0%} of moving clips")
+    return lines or ["OK: no cheap behaviour comes near the expert, and graded rollouts are ranked"]
+
+
+def summary(audit: TaskAudit) -> dict[str, Any]:
+    """The documented keys of `evaluate --json` for one task."""
+    return {
+        "auroc_random": audit.auroc_random,
+        "spearman": audit.spearman,
+        "spearman_within": audit.spearman_within,
+        "beats_frozen": audit.beats_frozen,
+        "beats_shuffled": audit.beats_shuffled,
+        "beats_cheap": audit.beats_cheap,
+        "best_cheap": audit.best_cheap,
+        "gap_sd": audit.gap,
+        "beats": audit.beats,
+        "beats_by_age": audit.beats_by_age,
+        "levels": audit.levels,
+        "episodes": audit.episodes,
+        "successful_cheap": audit.successful_cheap,
+        "verdict": audit.verdict,
+    }

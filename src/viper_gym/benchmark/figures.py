@@ -1,0 +1,153 @@
+"""Pictures of an audit: the paper's Figure 5, open-loop rollouts (Figure 4), learning curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # no display on servers
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from PIL import Image
+
+from viper_gym.benchmark.audit import Scored, TaskAudit
+from viper_gym.data.episodes import Episode
+from viper_gym.likelihood.reward_model import VideoRewardModel
+
+SMOOTH = 9  # steps of the moving average drawn over the raw curve
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    width = min(SMOOTH, len(values))
+    padded = np.pad(values, (width // 2, width - 1 - width // 2), mode="edge")
+    return np.convolve(padded, np.ones(width) / width, mode="valid")
+
+
+def _strip(episode: Episode, n: int = 10) -> np.ndarray:
+    """n frames, evenly spaced, side by side: uint8 (H, n * W, 3)."""
+    pick = np.linspace(0, len(episode.frames) - 1, n).astype(int)
+    return np.concatenate(list(episode.frames[pick]), 1)
+
+
+def reward_figure(
+    model: VideoRewardModel, audit: TaskAudit, scored: dict[str, list[Scored]], path: Path
+) -> None:
+    """Figure 5: reward curves with frames above (left), VIPER against task return (right)."""
+    scale = model.scale(audit.task) if audit.task in model.config.calibration else None
+    unit = "VIPER reward (0 cheap, 1 expert)" if scale else "nats a frame"
+
+    def values(item: Scored) -> np.ndarray:
+        return scale(item.log_prob[1:]) if scale else item.log_prob[1:]
+
+    shown = [name for name in ("expert", "random") if name in scored]
+    figure = plt.figure(figsize=(12, 2.2 + 1.1 * len(shown)), layout="constrained")
+    heights = [0.75] * len(shown) + [2.6]
+    grid = figure.add_gridspec(len(shown) + 1, 2, width_ratios=[1.7, 1], height_ratios=heights)
+    curves = figure.add_subplot(grid[len(shown), 0])
+    for row, name in enumerate(shown):
+        axis = figure.add_subplot(grid[row, 0])
+        axis.imshow(_strip(scored[name][0].episode), aspect="auto")
+        axis.set_ylabel(name)
+        axis.set_xticks([])
+        axis.set_yticks([])
+        color = f"C{row}"
+        curve = values(scored[name][0])
+        curves.plot(curve, color=color, alpha=0.2, linewidth=0.7)
+        curves.plot(_smooth(curve), color=color, label=name)
+    low = float(np.percentile(np.concatenate([values(scored[n][0]) for n in shown]), 1))
+    curves.set_ylim(bottom=low)
+    curves.set_xlabel("environment step")
+    curves.set_ylabel(unit)
+    curves.legend(loc="lower right")
+    scatter = figure.add_subplot(grid[:, 1])
+    for name in ("graded", "stop", "zero", "small", "constant", "random", "expert"):
+        items = [s for s in scored.get(name, []) if np.isfinite(s.episode.task_return)]
+        if items:
+            x = [s.episode.task_return for s in items]
+            scatter.scatter(x, [values(s).sum() for s in items], s=16, label=name, alpha=0.8)
+    scatter.set_xlabel("task return")
+    scatter.set_ylabel("VIPER return")
+    scatter.legend(fontsize=8)
+    figure.suptitle(f"{audit.task}: rank correlation on graded episodes {audit.spearman:.2f}")
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def score_figure(rewards: np.ndarray, episode: Episode, title: str, unit: str, path: Path) -> None:
+    """Reward curve of one video with its frames above."""
+    figure, (top, bottom) = plt.subplots(
+        2, 1, figsize=(10, 3.6), height_ratios=[0.7, 2], layout="constrained"
+    )
+    top.imshow(_strip(episode, 12), aspect="auto")
+    top.set_axis_off()
+    bottom.plot(rewards, alpha=0.25, color="C0", linewidth=0.7)
+    bottom.plot(_smooth(rewards), color="C0")
+    bottom.set_xlabel("frame")
+    bottom.set_ylabel(unit)
+    figure.suptitle(title)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def rollout_gif(
+    model: VideoRewardModel, task: str, episode: Episode, path: Path, frames: int = 40
+) -> None:
+    """Figure 4: the real video (left) beside an open-loop rollout (right).
+
+    The rollout sees the first half of a window; a red bar marks imagined frames.
+    """
+    stride = model.config.frame_stride
+    context = max(1, model.config.video_model.sequence_length // 2)
+    strided = episode.frames[::stride][: context + frames]
+    codes = model.encode(strided)[None]  # (1, T, h, w)
+    task_index = model._task_tensor([model.task_index(task)])
+    generator = torch.Generator(device=model.device).manual_seed(0)
+    drawn = model.bundle.video_model.generate(
+        codes[:, :context], strided.shape[0] - context, task_index, generator=generator
+    )
+    imagined = np.concatenate([strided[:context], model.decode(drawn[0])])
+    pairs = []
+    for t, (real, dream) in enumerate(zip(strided, imagined, strict=True)):
+        pair = np.concatenate([real, np.full((real.shape[0], 2, 3), 255, np.uint8), dream], 1)
+        pair = pair.repeat(3, 0).repeat(3, 1)
+        if t >= context:
+            pair[:6, pair.shape[1] // 2 :] = (200, 40, 40)
+        pairs.append(Image.fromarray(pair))
+    pairs[0].save(path, save_all=True, append_images=pairs[1:], duration=80, loop=0)
+
+
+def video_gif(frames: np.ndarray, path: Path, zoom: int = 3, step: int = 2) -> None:
+    """Frames uint8 (T, H, W, 3) as an animation, every `step`-th frame."""
+    images = [Image.fromarray(f.repeat(zoom, 0).repeat(zoom, 1)) for f in frames[::step]]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=50, loop=0)
+
+
+def learning_curves(
+    curves: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
+    title: str,
+    reference: float | None,
+    path: Path,
+) -> None:
+    """Both returns against environment steps, a line a seed.
+
+    Args:
+        curves: label -> (steps, task returns, VIPER returns).
+        reference: the oracle's task return, drawn as a dashed line.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
+    for label, (steps, task, viper) in curves.items():
+        left.plot(steps, task, label=label)
+        right.plot(steps, viper, label=label)
+    if reference is not None:
+        left.axhline(reference, linestyle="--", color="grey", label="oracle")
+    left.set_ylabel("task return (never seen by the agent)")
+    right.set_ylabel("VIPER return (what it learns from)")
+    for axis in (left, right):
+        axis.set_xlabel("environment steps")
+    left.legend(fontsize=8)
+    figure.suptitle(title)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)

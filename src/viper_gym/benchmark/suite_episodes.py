@@ -1,0 +1,51 @@
+"""Collect the episodes of an audit from a built-in suite, over processes, resumably."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from viper_gym.benchmark.audit import Episodes
+from viper_gym.data.episodes import Episode
+from viper_gym.envs.collect import collect
+
+# Seeds of training (100000…), calibration and audit episodes never overlap.
+TRAINING_SEED, CALIBRATION_SEED, AUDIT_SEED = 100_000, 200_000, 300_000
+
+FULL_AUDIT = {
+    "expert": 12,
+    "graded": 32,
+    "zero": 10,
+    "small": 10,
+    "constant": 10,
+    "random": 10,
+    "stop": 10,
+}
+CALIBRATION = {"expert": 8, "zero": 6, "small": 6, "constant": 6, "random": 6}
+QUICK_AUDIT = {"expert": 4, "graded": 10, "zero": 2, "small": 2, "constant": 2, "random": 3}
+
+
+def suite_episodes(
+    task: str,
+    counts: dict[str, int],
+    folder: Path,
+    first_seed: int,
+    workers: int = 2,
+    on_episode: Callable[[], None] = lambda: None,
+) -> Episodes:
+    """Behaviour -> episodes of a dmc task; files already in `folder` are used again."""
+    return {
+        behaviour: [
+            Episode.load(path)
+            for path in collect(
+                task,
+                behaviour,
+                count,
+                folder,
+                first_seed=first_seed,
+                workers=workers,
+                on_episode=lambda line: on_episode(),
+            )
+        ]
+        for behaviour, count in counts.items()
+    }

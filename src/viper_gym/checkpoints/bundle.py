@@ -1,0 +1,258 @@
+"""A bundle: everything a video reward needs, in one folder and without pickle.
+
+`config.json` + `tokenizer.safetensors` + `video_model.safetensors` (+ `README.md`, the
+model card). Shapes are checked against the config before a weight is used, unknown keys
+are rejected.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from viper_gym.errors import CheckpointError
+from viper_gym.models.patch_vq import PatchVQ, PatchVQConfig
+from viper_gym.models.videogpt import VideoGPT, VideoGPTConfig
+from viper_gym.models.vqgan import VQGAN, VQGANConfig
+
+FORMAT_VERSION = 1
+CONFIG, TOKENIZER, VIDEO_MODEL, CARD = (
+    "config.json",
+    "tokenizer.safetensors",
+    "video_model.safetensors",
+    "README.md",
+)
+_TOKENIZERS: dict[str, tuple[type, type]] = {
+    "patch_vq": (PatchVQConfig, PatchVQ),
+    "vqgan": (VQGANConfig, VQGAN),
+}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Levels of one task, nats a frame: `low` maps to reward 0, `high` to 1."""
+
+    low: float
+    high: float
+    source: str = ""
+    """which behaviour set `low`, and on what episodes"""
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """Contents of config.json."""
+
+    tokenizer_type: str
+    tokenizer: Any  # PatchVQConfig | VQGANConfig
+    video_model: VideoGPTConfig
+    tasks: tuple[str, ...]
+    """index in this tuple = class of the video model"""
+    frame_stride: int = 1
+    """model frames are this many environment steps apart"""
+    preprocessing: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """task -> camera, size, action repeat, … of its training frames"""
+    calibration: dict[str, Calibration] = field(default_factory=dict)
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    """figures of the last audit, and the command that made them"""
+    library_version: str = ""
+    format_version: int = FORMAT_VERSION
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+@dataclass
+class Bundle:
+    """Config and networks, in evaluation mode."""
+
+    config: BundleConfig
+    tokenizer: nn.Module
+    video_model: VideoGPT
+
+
+def from_dict(kind: type, data: dict[str, Any], where: str) -> Any:
+    """Build a config dataclass; every key must be known and every required key present.
+
+    Raises:
+        CheckpointError: naming the keys.
+    """
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    unknown = sorted(set(data) - set(fields))
+    required = {
+        n
+        for n, f in fields.items()
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    }
+    missing = sorted(required - set(data))
+    if unknown or missing:
+        raise CheckpointError(f"{where}: unknown keys {unknown}, missing keys {missing}")
+    hints = get_type_hints(kind)
+    values = {k: tuple(v) if str(hints[k]).startswith("tuple") else v for k, v in data.items()}
+    return kind(**values)
+
+
+def read_config(folder: Path) -> BundleConfig:
+    """Read and check config.json.
+
+    Raises:
+        CheckpointError: missing, not JSON, of another format version, or inconsistent.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        found = (
+            sorted(p.name for p in folder.iterdir())[:8] if folder.is_dir() else "no such folder"
+        )
+        raise CheckpointError(f"{folder}: not a bundle, {CONFIG} is missing (found: {found})")
+    try:
+        data = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path}: not valid JSON ({error})") from error
+    if not isinstance(data, dict) or data.get("format_version") != FORMAT_VERSION:
+        got = data.get("format_version") if isinstance(data, dict) else type(data).__name__
+        raise CheckpointError(f"{path}: expected format_version {FORMAT_VERSION}, got {got!r}")
+    kind = data.get("tokenizer_type")
+    if kind not in _TOKENIZERS:
+        raise CheckpointError(f"{path}: tokenizer_type {kind!r}, known: {sorted(_TOKENIZERS)}")
+    for key in ("tokenizer", "video_model"):
+        if not isinstance(data.get(key), dict):
+            raise CheckpointError(f"{path}: missing keys ['{key}']")
+    data["tokenizer"] = from_dict(_TOKENIZERS[kind][0], data["tokenizer"], f"{path}: tokenizer")
+    data["video_model"] = from_dict(VideoGPTConfig, data["video_model"], f"{path}: video_model")
+    data["calibration"] = {
+        task: from_dict(Calibration, values, f"{path}: calibration of {task}")
+        for task, values in data.get("calibration", {}).items()
+    }
+    config: BundleConfig = from_dict(BundleConfig, data, str(path))
+    _check_fit(config, str(path))
+    return config
+
+
+def _check_fit(config: BundleConfig, where: str) -> None:
+    tokenizer, video = config.tokenizer, config.video_model
+    pairs = {
+        "codebook_size": (tokenizer.codebook_size, video.codebook_size),
+        "codebook_dim": (tokenizer.codebook_dim, video.codebook_dim),
+        "grid_size": (tokenizer.grid_size, video.grid_size),
+    }
+    for name, (a, b) in pairs.items():
+        if a != b:
+            raise CheckpointError(f"{where}: tokenizer has {name} {a}, video model {b}")
+    if video.num_classes and len(config.tasks) > video.num_classes:
+        raise CheckpointError(f"{where}: {len(config.tasks)} tasks, {video.num_classes} classes")
+
+
+def save_weights(module: nn.Module, path: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write a state dict as safetensors, atomically.
+
+    float16 halves the file; values are kept to about three digits (the audit figures of a
+    bundle are those of the stored weights).
+    """
+    weights = {k: v.detach().to("cpu", dtype).contiguous() for k, v in module.state_dict().items()}
+    temporary = path.with_suffix(".tmp")
+    save_file(weights, str(temporary))
+    os.replace(temporary, path)
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Load safetensors into a module, strictly.
+
+    Raises:
+        CheckpointError: missing or truncated file, other keys or shapes, NaN weights.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: missing")
+    try:
+        weights = load_file(str(path))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
+    expected = module.state_dict()
+    unknown, missing = sorted(set(weights) - set(expected)), sorted(set(expected) - set(weights))
+    if unknown or missing:
+        raise CheckpointError(
+            f"{path}: unknown tensors {unknown[:4]}, missing tensors {missing[:4]}"
+        )
+    for name, tensor in weights.items():
+        if tensor.shape != expected[name].shape:
+            raise CheckpointError(
+                f"{path}: {name} has shape {tuple(tensor.shape)}, "
+                f"config.json says {tuple(expected[name].shape)}"
+            )
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{path}: {name} has NaN or infinite weights")
+    module.load_state_dict({k: v.float() for k, v in weights.items()})
+
+
+def save_bundle(bundle: Bundle, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+    """Write config and weights; the config last, so that a torn bundle is not taken for one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(bundle.tokenizer, folder / TOKENIZER, dtype)
+    save_weights(bundle.video_model, folder / VIDEO_MODEL, dtype)
+    write_config(bundle.config, folder)
+
+
+def write_config(config: BundleConfig, folder: Path) -> None:
+    """Write config.json atomically."""
+    temporary = folder / (CONFIG + ".tmp")
+    temporary.write_text(config.to_json())
+    os.replace(temporary, folder / CONFIG)
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read a bundle folder.
+
+    Raises:
+        CheckpointError: see `read_config` and `load_weights`.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    tokenizer = _TOKENIZERS[config.tokenizer_type][1](config.tokenizer)
+    load_weights(tokenizer, folder / TOKENIZER)
+    video_model = VideoGPT(config.video_model)
+    load_weights(video_model, folder / VIDEO_MODEL)
+    return Bundle(config, _frozen(tokenizer), _frozen(video_model))  # type: ignore[arg-type]
+
+
+def _frozen(module: nn.Module) -> nn.Module:
+    return module.eval().requires_grad_(False)
+
+
+def save_tokenizer(tokenizer: nn.Module, folder: Path) -> None:
+    """Write a tokenizer alone: tokenizer.safetensors and tokenizer.json."""
+    kind = next(k for k, (_, cls) in _TOKENIZERS.items() if isinstance(tokenizer, cls))
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(tokenizer, folder / TOKENIZER)
+    text = json.dumps({"tokenizer_type": kind, "tokenizer": asdict(tokenizer.config)}, indent=2)  # type: ignore[call-overload]
+    (folder / "tokenizer.json").write_text(text + "\n")
+
+
+def load_tokenizer(folder: Path) -> tuple[str, nn.Module]:
+    """Read what `save_tokenizer` wrote: its type's name and the network.
+
+    Raises:
+        CheckpointError: not such a folder.
+    """
+    path = Path(folder) / "tokenizer.json"
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: missing; run `viper-gym train tokenizer --out {folder}` first"
+        )
+    data = json.loads(path.read_text())
+    kind = data["tokenizer_type"]
+    config = from_dict(_TOKENIZERS[kind][0], data["tokenizer"], str(path))
+    tokenizer = _TOKENIZERS[kind][1](config)
+    load_weights(tokenizer, Path(folder) / TOKENIZER)
+    return kind, _frozen(tokenizer)
+
+
+def state_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of the module's state on the CPU."""
+    return {k: v.detach().cpu().clone() for k, v in module.state_dict().items()}

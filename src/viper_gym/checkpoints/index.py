@@ -1,0 +1,84 @@
+"""`checkpoints.json`: which bundle serves which suite, and how a name becomes a folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+from viper_gym.errors import CheckpointError
+
+logger = logging.getLogger("viper_gym")
+
+
+@dataclass(frozen=True)
+class CheckpointEntry:
+    """One row of `checkpoints.json`."""
+
+    suite: str
+    tasks: tuple[str, ...]
+    bundled: str | None = None
+    """folder below `viper_gym/assets` that serves offline"""
+    repo_id: str | None = None
+    """Hub repository; None until one is published"""
+    revision: str | None = None
+    sha256: dict[str, str] = field(default_factory=dict)
+    """file name -> digest"""
+
+
+def _index_text() -> str:
+    packaged = resources.files("viper_gym") / "checkpoints.json"
+    if packaged.is_file():
+        return packaged.read_text()
+    # In an editable install the file is still at the top of the project.
+    return (Path(__file__).parents[3] / "checkpoints.json").read_text()
+
+
+def read_index() -> dict[str, CheckpointEntry]:
+    """Suite name -> entry."""
+    rows = json.loads(_index_text())
+    return {
+        suite: CheckpointEntry(suite, tuple(row.pop("tasks")), **row) for suite, row in rows.items()
+    }
+
+
+def resolve(checkpoint: str, revision: str | None = None) -> Path:
+    """The folder of a checkpoint: an existing folder, a suite's alias, or a Hub repository.
+
+    Raises:
+        CheckpointError: none of them.
+    """
+    if Path(checkpoint).is_dir():
+        return Path(checkpoint)
+    entry = read_index().get(checkpoint)
+    if entry is not None:
+        return _of_entry(entry, revision)
+    if checkpoint.count("/") == 1 and not checkpoint.startswith((".", "/")):
+        return _download(checkpoint, revision)
+    raise CheckpointError(
+        f"'{checkpoint}' is neither a folder, nor a suite ({', '.join(read_index())}), "
+        "nor a Hub repository (owner/name)"
+    )
+
+
+def _of_entry(entry: CheckpointEntry, revision: str | None) -> Path:
+    if entry.repo_id is not None:
+        try:
+            return _download(entry.repo_id, revision or entry.revision)
+        except CheckpointError as error:
+            if entry.bundled is None:
+                raise
+            logger.warning("%s; using the bundled small checkpoint instead", error)
+    if entry.bundled is None:
+        raise CheckpointError(f"suite '{entry.suite}' has neither a repository nor a bundled model")
+    folder = resources.files("viper_gym") / "assets" / entry.bundled
+    logger.info("suite '%s': using the bundled checkpoint %s", entry.suite, entry.bundled)
+    return Path(str(folder))
+
+
+def _download(repo_id: str, revision: str | None) -> Path:
+    from viper_gym.checkpoints.hub import download
+
+    return download(repo_id, revision)

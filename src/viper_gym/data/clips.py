@@ -1,0 +1,94 @@
+"""Sampling frames and strided windows; windows never cross episodes.
+
+A batch is a function of (seed, step) alone, so a resumed run sees exactly the batches the
+unbroken run would have seen.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from viper_gym.data.episodes import Episode
+
+
+class Split(NamedTuple):
+    """Episodes by task, held-out ones apart."""
+
+    train: dict[str, list[Episode]]
+    held_out: dict[str, list[Episode]]
+
+
+def split_episodes(episodes: dict[str, list[Episode]], held_out: float = 0.1) -> Split:
+    """Hold out the last share of each task's episodes (at least one where there are two)."""
+    train, other = {}, {}
+    for task, items in episodes.items():
+        n = max(1, round(len(items) * held_out)) if len(items) > 1 else 0
+        train[task] = items[: len(items) - n]
+        other[task] = items[len(items) - n :] or items
+    return Split(train, other)
+
+
+class FrameSampler:
+    """Random frames, every task equally often."""
+
+    def __init__(self, episodes: dict[str, list[Episode]], seed: int = 0):
+        self._pools = {
+            task: np.concatenate([e.frames for e in es]) for task, es in episodes.items()
+        }
+        self.tasks = list(self._pools)
+        self._seed = seed
+        self.background = {task: _background(pool, seed) for task, pool in self._pools.items()}
+
+    def batch(self, step: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 frames (B, H, W, 3) and their task numbers (B,)."""
+        rng = np.random.default_rng((self._seed, step))
+        tasks = np.arange(size) % len(self.tasks)
+        frames = []
+        for number in tasks:
+            pool = self._pools[self.tasks[number]]
+            frames.append(pool[rng.integers(len(pool))])
+        return np.stack(frames), tasks
+
+
+def _background(pool: np.ndarray, seed: int) -> np.ndarray:
+    """Per-pixel median over some frames: what does not move. uint8 (H, W, 3)."""
+    rng = np.random.default_rng(seed)
+    pick = rng.choice(len(pool), min(len(pool), 300), replace=False)
+    return np.median(pool[pick], axis=0).astype(np.uint8)
+
+
+class WindowSampler:
+    """Strided windows of codes x_t, x_{t+s}, …, every task equally often."""
+
+    def __init__(
+        self,
+        codes: dict[str, list[np.ndarray]],  # task -> episodes of (T, h, w)
+        sequence_length: int,
+        frame_stride: int,
+        seed: int = 0,
+    ):
+        self._codes = codes
+        self.tasks = list(codes)
+        self._length, self._stride, self._seed = sequence_length, frame_stride, seed
+        self._span = (sequence_length - 1) * frame_stride + 1
+        # each window equally likely: long episodes are drawn more often
+        self._starts = {
+            task: np.cumsum([len(c) - self._span + 1 for c in items])
+            for task, items in codes.items()
+        }
+
+    def batch(self, step: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """int64 codes (B, L, h, w) and task numbers (B,)."""
+        rng = np.random.default_rng((self._seed, step))
+        tasks = (np.arange(size) + step) % len(self.tasks)
+        windows = []
+        for number in tasks:
+            task = self.tasks[number]
+            ends = self._starts[task]
+            pick = int(rng.integers(ends[-1]))
+            episode = int(np.searchsorted(ends, pick, side="right"))
+            start = pick - (int(ends[episode - 1]) if episode else 0)
+            windows.append(self._codes[task][episode][start : start + self._span : self._stride])
+        return np.stack(windows).astype(np.int64), tasks

@@ -1,0 +1,52 @@
+"""Run a policy in an environment and record what it shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from viper_gym.data.episodes import Episode
+from viper_gym.types import Policy
+
+
+def record_episode(
+    env: gym.Env[Any, Any],
+    policy: Policy,
+    *,
+    seed: int,
+    length: int,
+    warmup: Policy | None = None,
+    warmup_steps: int = 0,
+) -> Episode:
+    """Record up to `length` environment steps (`length + 1` frames).
+
+    Args:
+        env: renders uint8 frames; `env.unwrapped.state()` gives what the policy acts on.
+        policy: acts from the state vector.
+        seed: of the environment's reset and of the policy's noise.
+        length: steps to record, at most.
+        warmup: acts for `warmup_steps` steps before the recording begins, so that it
+            starts where a learner may be (docs/decisions.md, "diverse experts").
+    """
+    rng = np.random.default_rng(seed)
+    env.reset(seed=seed)
+    reader: Any = env.unwrapped
+    if warmup is not None:
+        warmup.reset(rng)
+        for _ in range(warmup_steps):
+            env.step(warmup(reader.state()))
+    policy.reset(rng)
+    frames, rewards = [_frame(env)], []
+    for _ in range(length):
+        _, reward, terminated, truncated, _ = env.step(policy(reader.state()))
+        rewards.append(float(reward))
+        frames.append(_frame(env))
+        if terminated or truncated:
+            break
+    return Episode(np.stack(frames), np.array(rewards, np.float32), {"seed": seed})
+
+
+def _frame(env: gym.Env[Any, Any]) -> np.ndarray:
+    return np.array(env.render(), np.uint8)

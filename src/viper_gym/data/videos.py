@@ -1,0 +1,127 @@
+"""Any folder of videos as training data: one sub-folder a task.
+
+A task folder may hold npz (array `frames`), mp4/avi/mkv/webm/gif files, and sub-folders of
+PNG or JPEG pictures (each one video, in natural order of the names), at any depth. Lossless
+input is best: codes of a lossy mp4 differ from those of live frames.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from viper_gym.data.episodes import Episode
+from viper_gym.errors import VideoDataError
+
+MOVIES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".gif")
+PICTURES = (".png", ".jpg", ".jpeg")
+
+
+def natural_key(path: Path) -> list[int | str]:
+    """Sort key under which frame_2 comes before frame_10."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", str(path))]
+
+
+def read_video(path: Path, image_size: int | None = None) -> Episode:
+    """Read one video: an npz, a movie file or a folder of pictures.
+
+    Args:
+        image_size: resize movies and pictures to this square size by area averaging; npz
+            frames are taken as they are.
+
+    Raises:
+        VideoDataError: unreadable, or no frame in it.
+    """
+    if path.suffix == ".npz":
+        return Episode.load(path)
+    try:
+        frames = _read_pictures(path) if path.is_dir() else _read_movie(path)
+    except VideoDataError:
+        raise
+    except (OSError, ValueError, EOFError) as error:
+        raise VideoDataError(f"{path}: not a readable video ({error})") from error
+    if not frames:
+        raise VideoDataError(f"{path}: no frame in it")
+    if image_size is not None:
+        frames = [_resize(frame, image_size) for frame in frames]
+    if len({frame.shape for frame in frames}) > 1:
+        raise VideoDataError(f"{path}: frames of different sizes")
+    return Episode(np.stack(frames), None, {"source": path.name})
+
+
+def _resize(frame: np.ndarray, size: int) -> np.ndarray:
+    if frame.shape[:2] == (size, size):
+        return frame
+    return np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BOX))
+
+
+def _read_movie(path: Path) -> list[np.ndarray]:
+    import av
+
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def _read_pictures(folder: Path) -> list[np.ndarray]:
+    files = sorted((f for f in folder.iterdir() if f.suffix.lower() in PICTURES), key=natural_key)
+    return [np.asarray(Image.open(file).convert("RGB")) for file in files]
+
+
+def find_videos(folder: Path) -> list[Path]:
+    """Every video below a folder, in natural order."""
+    found: list[Path] = []
+    for path in sorted(folder.rglob("*"), key=natural_key):
+        if path.is_file() and path.suffix.lower() in (".npz", *MOVIES):
+            found.append(path)
+        elif path.is_dir() and any(f.suffix.lower() in PICTURES for f in path.iterdir()):
+            found.append(path)
+    return found
+
+
+def load_folder(
+    folder: Path,
+    image_size: int,
+    min_frames: int,
+    on_video: Callable[[Path], None] = lambda path: None,
+) -> dict[str, list[Episode]]:
+    """Load `folder/<task>/…` into memory: task -> episodes.
+
+    Raises:
+        VideoDataError: no task folder, a task without videos, frames of another size,
+            or a video shorter than `min_frames`; the message names the file.
+    """
+    if not folder.is_dir():
+        raise VideoDataError(f"{folder}: no such folder")
+    tasks = sorted(p for p in folder.iterdir() if p.is_dir())
+    if not tasks:
+        raise VideoDataError(f"{folder}: expected one sub-folder a task, found none")
+    loaded: dict[str, list[Episode]] = {}
+    for task in tasks:
+        paths = find_videos(task)
+        if not paths:
+            raise VideoDataError(
+                f"{task}: no videos (npz, {', '.join(MOVIES)}, or folders of pictures)"
+            )
+        for path in paths:
+            episode = read_video(path, image_size)
+            _check_episode(episode, path, image_size, min_frames)
+            loaded.setdefault(task.name, []).append(episode)
+            on_video(path)
+    return loaded
+
+
+def _check_episode(episode: Episode, path: Path, image_size: int, min_frames: int) -> None:
+    shape, dtype = episode.frames.shape, episode.frames.dtype
+    if dtype != np.uint8 or len(shape) != 4 or shape[1:] != (image_size, image_size, 3):
+        raise VideoDataError(
+            f"{path}: expected uint8 frames (T, {image_size}, {image_size}, 3), got {dtype} {shape}"
+        )
+    if shape[0] < min_frames:
+        raise VideoDataError(
+            f"{path}: {shape[0]} frames, but a window needs {min_frames} "
+            "(sequence length x frame stride)"
+        )

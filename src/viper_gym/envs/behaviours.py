@@ -1,0 +1,150 @@
+"""Scripted behaviours: experts made diverse, cheap tricks, and a ladder between them.
+
+The reward audit asks whether a video model pays any of the cheap ones (section 7 of the
+design: two prototypes did, and every agent found it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from viper_gym.types import Policy
+
+CHEAP_BEHAVIOURS = ("zero", "small", "constant", "random")
+EPISODE_STEPS = 500  # 1000 control steps at action repeat 2
+
+
+class Held:
+    """Uniform actions of a fixed amplitude, each held for `hold` steps."""
+
+    def __init__(self, size: int, amplitude: float = 1.0, hold: int = 1):
+        self._size, self._amplitude, self._hold = size, amplitude, hold
+
+    def reset(self, rng: np.random.Generator) -> None:
+        self._rng, self._steps = rng, 0
+
+    def __call__(self, state: np.ndarray) -> np.ndarray:
+        if self._steps % self._hold == 0:
+            self._action = self._rng.uniform(-self._amplitude, self._amplitude, self._size)
+        self._steps += 1
+        return self._action
+
+
+class Noisy:
+    """A policy with white Gaussian action noise of standard deviation `sigma`."""
+
+    def __init__(self, policy: Policy, sigma: float):
+        self._policy, self._sigma = policy, sigma
+
+    def reset(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._policy.reset(rng)
+
+    def __call__(self, state: np.ndarray) -> np.ndarray:
+        action = self._policy(state)
+        return np.clip(action + self._sigma * self._rng.standard_normal(action.shape), -1, 1)
+
+
+class Mixed:
+    """Every `segment` steps, acts by `other` with the given probability, else by `policy`."""
+
+    def __init__(self, policy: Policy, other: Policy, probability: float, segment: int = 15):
+        self._policies = (policy, other)
+        self._probability, self._segment = probability, segment
+
+    def reset(self, rng: np.random.Generator) -> None:
+        self._rng, self._steps = rng, 0
+        for policy in self._policies:
+            policy.reset(rng)
+
+    def __call__(self, state: np.ndarray) -> np.ndarray:
+        if self._steps % self._segment == 0:
+            self._active = self._policies[int(self._rng.random() < self._probability)]
+        self._steps += 1
+        return self._active(state)
+
+
+class Switch:
+    """`first` for `steps` steps, then `second`."""
+
+    def __init__(self, first: Policy, steps: int, second: Policy):
+        self._first, self._at, self._second = first, steps, second
+
+    def reset(self, rng: np.random.Generator) -> None:
+        self._steps = 0
+        self._first.reset(rng)
+        self._second.reset(rng)
+
+    def __call__(self, state: np.ndarray) -> np.ndarray:
+        self._steps += 1
+        return self._first(state) if self._steps <= self._at else self._second(state)
+
+
+@dataclass
+class EpisodePlan:
+    """How one episode is played: who acts, from where, for how long."""
+
+    policy: Policy
+    length: int = EPISODE_STEPS  # environment steps
+    warmup: Policy | None = None
+    warmup_steps: int = 0
+    note: str = ""
+
+
+def _diverse(oracle: Policy, size: int, rng: np.random.Generator) -> EpisodePlan:
+    """Expert from states that learners visit, at several noise levels."""
+    sigma = float(rng.choice([0.0, 0.0, 0.1, 0.2, 0.3]))
+    policy = Noisy(oracle, sigma)
+    if rng.random() < 0.25:
+        return EpisodePlan(policy, note=f"nominal start, noise {sigma}")
+    hold = int(rng.choice([1, 5, 20]))
+    warmup = Held(size, amplitude=float(rng.uniform(0.2, 1.0)), hold=hold)
+    steps = int(rng.integers(5, 100))
+    return EpisodePlan(policy, 200, warmup, steps, f"pushed {steps} steps, noise {sigma}")
+
+
+def _graded(oracle: Policy, size: int, rng: np.random.Generator) -> EpisodePlan:
+    """One rung of the ladder from useless to expert."""
+    random = Held(size)
+    at = int(rng.integers(25, EPISODE_STEPS - 25))
+    kind = int(rng.integers(5))
+    if kind == 0:
+        sigma = float(rng.uniform(0.0, 2.0))
+        return EpisodePlan(Noisy(oracle, sigma), note=f"noise {sigma:.2f}")
+    if kind == 1:
+        p = float(rng.uniform())
+        return EpisodePlan(Mixed(oracle, random, p), note=f"random segments {p:.2f}")
+    if kind == 2:
+        return EpisodePlan(Switch(oracle, at, random), note=f"expert, random after {at}")
+    if kind == 3:
+        return EpisodePlan(Switch(random, at, oracle), note=f"random, expert after {at}")
+    return EpisodePlan(Switch(Held(size, 0.0), at, oracle), note=f"still, expert after {at}")
+
+
+_PLANS: dict[str, Callable[[Policy, int, np.random.Generator], EpisodePlan]] = {
+    "expert": lambda oracle, size, rng: EpisodePlan(oracle),
+    "diverse": _diverse,
+    "graded": _graded,
+    "zero": lambda oracle, size, rng: EpisodePlan(Held(size, 0.0)),
+    "small": lambda oracle, size, rng: EpisodePlan(Held(size, 0.1)),
+    "constant": lambda oracle, size, rng: EpisodePlan(Held(size, 1.0, hold=10**6)),
+    "random": lambda oracle, size, rng: EpisodePlan(Held(size)),
+    "stop": lambda oracle, size, rng: EpisodePlan(
+        Switch(oracle, int(rng.integers(20, 150)), Held(size, 0.0))
+    ),
+}
+BEHAVIOURS = tuple(_PLANS)
+
+
+def plan_episode(behaviour: str, oracle: Policy, action_size: int, seed: int) -> EpisodePlan:
+    """The plan of episode `seed` of a behaviour; the same seed gives the same plan.
+
+    Raises:
+        ValueError: unknown behaviour.
+    """
+    if behaviour not in _PLANS:
+        raise ValueError(f"unknown behaviour '{behaviour}'; known: {', '.join(BEHAVIOURS)}")
+    return _PLANS[behaviour](oracle, action_size, np.random.default_rng((seed, 1)))

@@ -1,0 +1,146 @@
+"""DeepMind Control tasks as Gymnasium environments with fast 64x64 frames.
+
+One environment step is `action_repeat` control steps (2, as in the paper's data), so an
+episode of 1000 control steps has 500 environment steps and 501 frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+
+from viper_gym.envs.gl import APT_LINE, configure_headless_gl
+from viper_gym.envs.tasks import View, dmc_task
+from viper_gym.errors import RenderingUnavailable
+from viper_gym.optional import require
+
+
+class DMCEnv(gym.Env):
+    """One dm_control task.
+
+    Actions are scaled to [-1, 1]. Observations are uint8 pixels (H, W, 3) or the
+    float32 state vector; `render()` always returns the pixels of `view`.
+
+    Args:
+        task: name in `envs.tasks.DMC_TASKS`, e.g. "cartpole_swingup".
+        observation: "pixels" or "state".
+        view: camera and size; the task's own by default.
+        render_quality: shorthand that replaces `view.render_quality` ("fast" or "full").
+        action_repeat: control steps an action is held; the task's own by default.
+
+    Raises:
+        UnknownTask: no such task.
+        DependencyNotInstalled: dm_control is missing.
+        RenderingUnavailable: no OpenGL backend works (at the first frame).
+    """
+
+    def __init__(
+        self,
+        task: str,
+        observation: Literal["pixels", "state"] = "pixels",
+        view: View | None = None,
+        render_quality: str | None = None,
+        action_repeat: int | None = None,
+        render_mode: str | None = "rgb_array",
+    ):
+        spec = dmc_task(task)
+        if observation not in ("pixels", "state"):
+            raise ValueError(f"observation must be 'pixels' or 'state', got {observation!r}")
+        configure_headless_gl()
+        suite = require("dm_control.suite", extra="dmc")
+        self.task = task
+        self.view = view or spec.view
+        if render_quality is not None:
+            self.view = replace(self.view, render_quality=render_quality)
+        self.action_repeat = action_repeat or spec.action_repeat
+        self.render_mode = render_mode
+        self._observation = observation
+        self._env = suite.load(spec.domain, spec.task)
+        self._timestep: Any = None
+        self._configure_rendering()
+
+        action_spec = self._env.action_spec()
+        self._low, self._high = action_spec.minimum, action_spec.maximum
+        self.action_space = gym.spaces.Box(-1.0, 1.0, action_spec.shape, np.float32)
+        if observation == "pixels":
+            size = self.view.image_size
+            self.observation_space = gym.spaces.Box(0, 255, (size, size, 3), np.uint8)
+        else:
+            width = sum(int(np.prod(s.shape)) for s in self._env.observation_spec().values())
+            self.observation_space = gym.spaces.Box(-np.inf, np.inf, (width,), np.float32)
+        fps = round(1.0 / (self._env.control_timestep() * self.action_repeat))
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": fps}
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """What a bundle records about the frames of this environment."""
+        return {**asdict(self.view), "action_repeat": self.action_repeat}
+
+    @property
+    def physics(self) -> Any:
+        """The dm_control physics, for scripted behaviours and tests."""
+        return self._env.physics
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        super().reset(seed=seed)
+        if seed is not None:
+            # dm_control has no reset seed; its tasks draw everything from this generator.
+            self._env.task._random = np.random.RandomState(seed % 2**32)
+        self._timestep = self._env.reset()
+        return self._observe(), {}
+
+    def step(self, action: np.ndarray):
+        action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
+        action = self._low + (action + 1.0) * 0.5 * (self._high - self._low)
+        reward = 0.0
+        for _ in range(self.action_repeat):
+            self._timestep = self._env.step(action)
+            reward += float(self._timestep.reward or 0.0)
+            if self._timestep.last():
+                break
+        over = bool(self._timestep.last())
+        # discount 0 is dm_control's way to say that the task itself ended
+        terminated = over and self._timestep.discount == 0.0
+        return self._observe(), reward, terminated, over and not terminated, {}
+
+    def state(self) -> np.ndarray:
+        """The task's observation dict, flattened in its own order: float32 (n,)."""
+        values = self._timestep.observation.values()
+        return np.concatenate([np.ravel(v) for v in values]).astype(np.float32)
+
+    def render(self) -> np.ndarray:
+        """uint8 (H, W, 3), a fresh array."""
+        size = self.view.image_size
+        try:
+            return self._env.physics.render(size, size, camera_id=self.view.camera)
+        except Exception as error:  # GL stacks raise types of their own, down to ctypes errors
+            raise RenderingUnavailable(
+                f"could not draw a frame ({type(error).__name__}: {error}). "
+                f"Install a software renderer: {APT_LINE}"
+            ) from error
+
+    def close(self) -> None:
+        self._env.close()
+
+    def _observe(self) -> np.ndarray:
+        return self.render() if self._observation == "pixels" else self.state()
+
+    def _configure_rendering(self) -> None:
+        # All of it must be set before the first frame makes the GL context.
+        model = self._env.physics.model
+        if self.view.render_quality == "fast":
+            model.vis.quality.shadowsize = 0
+            model.vis.quality.offsamples = 0
+            model.light_castshadow[:] = 0
+            model.mat_reflectance[:] = 0
+        elif self.view.render_quality != "full":
+            raise ValueError(
+                f"render_quality must be 'fast' or 'full', got {self.view.render_quality!r}"
+            )
+        model.vis.global_.offwidth = self.view.image_size
+        model.vis.global_.offheight = self.view.image_size
+        if self.view.fovy is not None:
+            model.cam_fovy[self.view.camera] = self.view.fovy

@@ -1,0 +1,38 @@
+"""Choose a headless OpenGL backend before MuJoCo is imported."""
+
+from __future__ import annotations
+
+import ctypes.util
+import os
+
+from viper_gym.errors import RenderingUnavailable
+
+APT_LINE = "apt-get install -y libegl1 libgl1 libosmesa6"
+
+
+def configure_headless_gl() -> str:
+    """Set MUJOCO_GL if the user did not; return its value.
+
+    MuJoCo reads the variable once, at its first import, so every environment of this
+    package calls this first. EGL is preferred; OSMesa is the fallback.
+
+    Raises:
+        RenderingUnavailable: neither library is installed.
+    """
+    chosen = os.environ.get("MUJOCO_GL", "")
+    if not chosen:
+        if ctypes.util.find_library("EGL"):
+            chosen = "egl"
+        elif ctypes.util.find_library("OSMesa"):
+            chosen = "osmesa"
+        elif os.environ.get("DISPLAY"):
+            chosen = "glfw"
+        else:
+            raise RenderingUnavailable(
+                f"no OpenGL library for headless rendering (looked for EGL, OSMesa). Run: {APT_LINE}"
+            )
+        os.environ["MUJOCO_GL"] = chosen
+    if chosen in ("egl", "osmesa"):
+        # PyOpenGL must agree with MuJoCo or context creation fails with an unrelated error.
+        os.environ.setdefault("PYOPENGL_PLATFORM", chosen)
+    return chosen

@@ -1,0 +1,56 @@
+"""Every task a suite offers, and how its frames are taken.
+
+The view is part of the model: what the camera cannot see cannot be rewarded.
+`expert_return` is the 90th percentile of the paper's own expert data over 1000
+simulator frames (the authors' data-preparation notebook), `oracle_return` what the bundled
+oracle reaches (`viper-gym tasks --measure`); `fovy` overrides the
+camera's field of view where the default one crops the scene (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from viper_gym.errors import UnknownTask
+
+
+@dataclass(frozen=True)
+class View:
+    """How a frame is drawn; recorded in every bundle and compared when it is used."""
+
+    image_size: int = 64  # pixels, square
+    camera: int = 0
+    fovy: float | None = None  # degrees; None keeps the model's own
+    render_quality: str = "fast"  # "fast": no shadows, reflections or multisampling
+
+
+@dataclass(frozen=True)
+class DMCTask:
+    """One DeepMind Control task."""
+
+    domain: str
+    task: str
+    expert_return: float
+    oracle_return: float
+    view: View = View()
+    action_repeat: int = 2
+
+
+DMC_TASKS: dict[str, DMCTask] = {
+    # The default field of view (45 degrees) crops the rail: the cart can leave the picture.
+    "cartpole_swingup": DMCTask("cartpole", "swingup", 862, 855, View(fovy=64.0)),
+    "cheetah_run": DMCTask("cheetah", "run", 919, 700),
+    "cup_catch": DMCTask("ball_in_cup", "catch", 974, 965, View(fovy=60.0)),
+    "reacher_easy": DMCTask("reacher", "easy", 990, 970),
+}
+
+
+def dmc_task(name: str) -> DMCTask:
+    """Look a task up by the name used in ids (`cartpole_swingup`).
+
+    Raises:
+        UnknownTask: naming the known tasks.
+    """
+    if name not in DMC_TASKS:
+        raise UnknownTask(f"unknown dmc task '{name}'; known: {', '.join(sorted(DMC_TASKS))}")
+    return DMC_TASKS[name]

@@ -1,0 +1,46 @@
+"""Named errors: each message says what was expected, what came and what to do."""
+
+from __future__ import annotations
+
+
+class ViperGymError(Exception):
+    """Base class of every error this package raises on purpose."""
+
+
+class DependencyNotInstalled(ViperGymError, ImportError):
+    """An optional package is missing; the message holds the pip line that installs it."""
+
+
+class RenderingUnavailable(ViperGymError, RuntimeError):
+    """No OpenGL backend could draw a frame; the message names the library to install."""
+
+
+class FrameMismatch(ViperGymError, ValueError):
+    """Frames of another size, dtype or layout than the video model was trained on."""
+
+
+class PreprocessingMismatch(ViperGymError, ValueError):
+    """The environment's camera, action repeat, … differ from what the bundle records."""
+
+
+class UnknownTask(ViperGymError, KeyError):
+    """The suite or the bundle does not know this task."""
+
+    def __str__(self) -> str:  # KeyError would show the repr of the message
+        return str(self.args[0]) if self.args else ""
+
+
+class CheckpointError(ViperGymError, ValueError):
+    """A bundle is incomplete, truncated, of a foreign format, or does not fit its config."""
+
+
+class VideoDataError(ViperGymError, ValueError):
+    """A folder or file of videos is empty, unreadable or too short."""
+
+
+class NonFiniteLikelihood(ViperGymError, FloatingPointError):
+    """The model produced NaN or infinity: its weights are broken."""
+
+
+class TrainingError(ViperGymError, RuntimeError):
+    """Training cannot start or go on (unusable folder, mismatched resume, …)."""

@@ -1,0 +1,45 @@
+"""Inference precision: fp32, or bf16 products with fp32 norms and log-softmax."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+
+from viper_gym.models.videogpt import VideoGPT
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """ "auto" is bf16 where the hardware multiplies it natively, else fp32.
+
+    Raises:
+        ValueError: not one of auto, fp32, bf16.
+    """
+    known = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    if dtype in known:
+        return known[dtype]
+    if dtype != "auto":
+        raise ValueError(f"dtype must be auto, fp32 or bf16, got {dtype!r}")
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if device.type == "cpu" and fast else torch.float32
+
+
+def cast_for_inference(model: VideoGPT, dtype: torch.dtype) -> VideoGPT:
+    """A copy whose linear layers hold `dtype` weights: autocast would cast them every call."""
+    model = copy.deepcopy(model).eval()
+    if dtype != torch.float32:
+        for module in model.modules():
+            if isinstance(module, nn.Linear):
+                module.to(dtype)
+    return model
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """The context to run a model from `cast_for_inference` in."""
+    if dtype == torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, dtype)

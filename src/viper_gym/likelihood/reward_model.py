@@ -1,0 +1,233 @@
+"""`VideoRewardModel`: frames in, log-likelihoods and rewards out."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from viper_gym.checkpoints.bundle import Bundle, BundleConfig, load_bundle, save_bundle
+from viper_gym.checkpoints.index import resolve
+from viper_gym.errors import CheckpointError, NonFiniteLikelihood, UnknownTask
+from viper_gym.likelihood.batch import batch_log_prob
+from viper_gym.likelihood.policy import ContextPolicy
+from viper_gym.likelihood.precision import autocast, cast_for_inference, resolve_dtype
+from viper_gym.likelihood.scaling import RewardScale, ScaleKind
+from viper_gym.likelihood.streaming import StreamingLikelihood
+from viper_gym.models.frames import check_frames, to_input, to_uint8
+
+
+class VideoRewardModel:
+    """A pretrained tokenizer and video model, and the scale of their likelihoods.
+
+    Args:
+        bundle: networks and config.
+        device: "auto" takes a GPU where there is one.
+        dtype: of the video model's products: "auto", "bf16" or "fp32". The tokenizer runs in
+            fp32: near ties, bf16 would pick other codes.
+        policy: context of a frame; the default refreshes a cache at half a window.
+
+    Example:
+        >>> model = VideoRewardModel.from_pretrained("dmc")
+        >>> rewards = model.compute_reward(frames, task="cheetah_run")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: str = "auto",
+        dtype: str = "auto",
+        policy: ContextPolicy | None = None,
+    ):
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(device)
+        self.dtype = resolve_dtype(dtype, self.device)
+        self.policy = policy or ContextPolicy()
+        self.bundle = bundle
+        self.tokenizer: Any = bundle.tokenizer.to(self.device, memory_format=torch.channels_last)
+        self.video_model = cast_for_inference(bundle.video_model.to(self.device), self.dtype)
+
+    @classmethod
+    def from_pretrained(
+        cls, checkpoint: str | Path, revision: str | None = None, **options: Any
+    ) -> VideoRewardModel:
+        """Load a bundle: a local folder, an alias of `checkpoints.json` or a Hub repository.
+
+        Raises:
+            CheckpointError: nothing usable under that name.
+        """
+        return cls(load_bundle(resolve(str(checkpoint), revision)), **options)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the bundle to a folder."""
+        save_bundle(self.bundle, Path(folder))
+
+    @property
+    def config(self) -> BundleConfig:
+        return self.bundle.config
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return self.config.tasks
+
+    @property
+    def image_size(self) -> int:
+        return int(self.config.tokenizer.image_size)
+
+    @property
+    def tokens_per_frame(self) -> int:
+        return self.config.video_model.tokens_per_frame
+
+    def task_index(self, task: str | None) -> int:
+        """Class of a task; without a name, the only task there is.
+
+        Raises:
+            UnknownTask: the bundle does not know it, or has several and none was named.
+        """
+        if task is None and len(self.tasks) == 1:
+            return 0
+        if task not in self.tasks:
+            raise UnknownTask(f"this bundle knows the tasks {', '.join(self.tasks)}; got {task!r}")
+        return self.tasks.index(task)
+
+    def scale(
+        self,
+        task: str | None,
+        kind: ScaleKind = "calibrated",
+        clip: tuple[float, float] | None = None,
+    ) -> RewardScale:
+        """The scale of a task: calibrated (0 best cheap behaviour, 1 expert), per_token or raw.
+
+        Raises:
+            CheckpointError: the bundle has no calibration for the task.
+        """
+        name = self.tasks[self.task_index(task)]
+        if kind == "raw":
+            return RewardScale(0.0, 1.0, clip)
+        if kind == "per_token":
+            return RewardScale(0.0, float(self.tokens_per_frame), clip)
+        if kind != "calibrated":
+            raise ValueError(f"reward_scale must be calibrated, per_token or raw, got {kind!r}")
+        if name not in self.config.calibration:
+            raise CheckpointError(
+                f"the bundle has no calibration for '{name}': run `viper-gym evaluate --calibrate` "
+                "on it, or take reward_scale='per_token' or 'raw'"
+            )
+        levels = self.config.calibration[name]
+        return RewardScale(levels.low, levels.high, clip)
+
+    @torch.inference_mode()
+    def encode(self, frames: np.ndarray, batch_size: int = 128) -> Tensor:
+        """uint8 frames (B, H, W, 3) -> codes int64 (B, h, w) on the model's device.
+
+        Raises:
+            FrameMismatch: another size, dtype or layout.
+        """
+        check_frames(frames, self.image_size, ndim=4)
+        pixels = torch.from_numpy(np.ascontiguousarray(frames))
+        parts = pixels.split(batch_size)
+        return torch.cat([self.tokenizer.encode(to_input(p.to(self.device))) for p in parts])
+
+    @torch.inference_mode()
+    def decode(self, codes: Tensor) -> np.ndarray:
+        """Codes (B, h, w) -> uint8 frames (B, H, W, 3)."""
+        return to_uint8(self.tokenizer.decode(codes))
+
+    def log_prob(
+        self, frames: np.ndarray, task: str | None = None, per_token: bool = False
+    ) -> np.ndarray:
+        """ln p of every frame given the earlier ones of its episode.
+
+        Args:
+            frames: uint8 (B, T, H, W, 3), episodes from their first frame.
+            task: name of the task; may be left out where the bundle has only one.
+            per_token: divide by the tokens a frame.
+
+        Returns:
+            float32 (B, T), nats; entry t is ln p(x_t | x_{t-s}, x_{t-2s}, …).
+
+        Raises:
+            FrameMismatch, UnknownTask, NonFiniteLikelihood.
+        """
+        check_frames(frames, self.image_size, ndim=5)
+        B, T = frames.shape[:2]
+        codes = self.encode(frames.reshape(B * T, *frames.shape[2:]))
+        tokens = self.log_prob_of_codes(codes.view(B, T, *codes.shape[1:]), task)
+        scores = tokens.mean((2, 3)) if per_token else tokens.sum((2, 3))
+        return _finite(scores)
+
+    def log_prob_of_codes(self, codes: Tensor, task: str | None = None) -> Tensor:
+        """ln p of every token: codes (B, T, h, w) -> fp32 (B, T, h, w), nats."""
+        tasks = self._task_tensor([self.task_index(task)] * len(codes))
+        with autocast(self.device, self.dtype):
+            return batch_log_prob(
+                self.video_model, codes, tasks, self.config.frame_stride, self.policy
+            )
+
+    def compute_reward(
+        self, frames: np.ndarray, task: str | None = None, reward_scale: ScaleKind = "calibrated"
+    ) -> np.ndarray:
+        """Scaled reward of every step: uint8 (B, T, H, W, 3) -> float32 (B, T - 1).
+
+        Entry t scores frame t + 1, the frame that step t returned; the first frame has none.
+        """
+        scores = self.log_prob(frames, task)[:, 1:]
+        return self.scale(task, reward_scale)(scores).astype(np.float32)
+
+    def stream(self, tasks: list[str | None]) -> FrameStream:
+        """A live scorer of one environment a task given."""
+        return FrameStream(self, tasks)
+
+    def _task_tensor(self, numbers: list[int]) -> Tensor | None:
+        if not self.config.video_model.num_classes:
+            return None
+        return torch.tensor(numbers, device=self.device)
+
+
+class FrameStream:
+    """Scores frames as they come, for n environments at once."""
+
+    def __init__(self, model: VideoRewardModel, tasks: list[str | None]):
+        self._model = model
+        self._engine = StreamingLikelihood(
+            model.video_model,
+            len(tasks),
+            model.config.frame_stride,
+            model.policy,
+            model._task_tensor([model.task_index(t) for t in tasks]),
+        )
+
+    def reset(self, envs: np.ndarray) -> None:
+        """New episodes begin in the environments of the bool mask (n,)."""
+        self._engine.reset(torch.from_numpy(envs).to(self._model.device))
+
+    def score(self, frames: np.ndarray, envs: np.ndarray | None = None) -> np.ndarray:
+        """uint8 (m, H, W, 3) of the environments `envs` (int (m,); all by default) -> (m,) nats.
+
+        Raises:
+            FrameMismatch, NonFiniteLikelihood.
+        """
+        codes = self._model.encode(frames)
+        which = None if envs is None else torch.from_numpy(envs).to(self._model.device)
+        with autocast(self._model.device, self._model.dtype):
+            return _finite(self._engine.score(codes, which).sum((1, 2)))
+
+
+def _finite(scores: Tensor) -> np.ndarray:
+    values = scores.float().cpu().numpy()
+    if not np.isfinite(values).all():
+        raise NonFiniteLikelihood("the video model returned NaN or infinite log-probabilities")
+    return values
+
+
+@lru_cache(maxsize=4)
+def shared_reward_model(
+    checkpoint: str, revision: str | None, device: str, dtype: str
+) -> VideoRewardModel:
+    """One model a process for each checkpoint, device and precision: wrappers share it."""
+    return VideoRewardModel.from_pretrained(checkpoint, revision, device=device, dtype=dtype)

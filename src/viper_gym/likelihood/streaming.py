@@ -1,0 +1,113 @@
+"""Streaming engine: one frame of each of n environments in, one log-probability each out.
+
+Every environment has its own position and `frame_stride` interleaved key/value caches: the
+frame at step t extends cache t mod s. A full cache is rebuilt from its newest frames.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from viper_gym.likelihood.policy import ContextPolicy
+from viper_gym.models.kv_cache import KVCache
+from viper_gym.models.videogpt import VideoGPT
+
+
+class StreamingLikelihood:
+    """ln p of each new frame given the earlier ones of its environment's episode.
+
+    Args:
+        model: as returned by `precision.cast_for_inference`.
+        num_envs: n rows, independent of each other.
+        frame_stride: s.
+        policy: which context is used.
+        task: int64 (n,), or None for an unconditional model.
+    """
+
+    def __init__(
+        self,
+        model: VideoGPT,
+        num_envs: int,
+        frame_stride: int,
+        policy: ContextPolicy,
+        task: Tensor | None,
+    ):
+        c = model.config
+        self.model, self.policy, self.stride, self.task = model, policy, frame_stride, task
+        self._length, self._keep = c.sequence_length, policy.kept(c.sequence_length)
+        device = model.start.device
+        grid = (c.grid_size, c.grid_size)
+        # the frames of the current window of every (environment, phase), oldest first
+        self._window = torch.zeros(
+            (num_envs * frame_stride, c.sequence_length, *grid), dtype=torch.int64, device=device
+        )
+        self._filled = torch.zeros(num_envs * frame_stride, dtype=torch.int64, device=device)
+        self._step = torch.zeros(num_envs, dtype=torch.int64, device=device)
+        self._envs = torch.arange(num_envs, device=device)
+        self._cache: KVCache | None = None
+        if policy.kind == "refresh":
+            self._cache = KVCache.for_model(model, num_envs * frame_stride, model.head.weight.dtype)
+
+    def reset(self, envs: Tensor) -> None:
+        """Start new episodes in the environments of the bool mask (n,)."""
+        self._step[envs] = 0
+        rows = (self._envs[envs][:, None] * self.stride + torch.arange(self.stride)).flatten()
+        self._filled[rows] = 0
+        if self._cache is not None:
+            self._cache.reset(rows)
+
+    @torch.inference_mode()
+    def score(self, codes: Tensor, envs: Tensor | None = None) -> Tensor:
+        """Append one frame to the given environments and score it.
+
+        Args:
+            codes: int64 (m, h, w).
+            envs: int64 (m,), which environments; None means all, in order.
+
+        Returns:
+            fp32 (m, h, w), nats a token (mode "joint": L times the mean over the window).
+        """
+        envs = self._envs if envs is None else envs
+        rows = envs * self.stride + self._step[envs] % self.stride
+        self._step[envs] += 1
+        task = None if self.task is None else self.task[envs]
+        self._make_room(rows, task)
+        position = self._filled[rows]
+        self._window[rows, position] = codes
+        self._filled[rows] += 1
+        if self._cache is not None:
+            scores = self.model.extend(codes[:, None], self._cache, task, self._rows(rows))
+            assert scores is not None
+            return scores[:, 0]
+        return self._score_window(rows, position, task)
+
+    def _rows(self, rows: Tensor) -> Tensor | None:
+        """None where the pass touches the whole cache in order: it then needs no gather."""
+        return None if len(rows) == len(self._filled) and self.stride == 1 else rows
+
+    def _make_room(self, rows: Tensor, task: Tensor | None) -> None:
+        full = self._filled[rows] == self._length
+        if not bool(full.any()):
+            return
+        which, keep = rows[full], self._keep
+        self._window[which, :keep] = self._window[which, self._length - keep :].clone()
+        self._filled[which] = keep
+        if self._cache is not None:
+            self._cache.reset(which)
+            part = None if task is None else task[full]
+            self.model.extend(
+                self._window[which, :keep], self._cache, part, which, want_log_prob=False
+            )
+
+    def _score_window(self, rows: Tensor, position: Tensor, task: Tensor | None) -> Tensor:
+        # frames behind a row's position are stale, and causal attention never looks there
+        length = int(position.max()) + 1
+        joint = self.policy.mode == "joint"
+        first = 0 if joint else int(position.min())
+        scores = self.model.log_prob(self._window[rows, :length], task, first=first)
+        if not joint:
+            return scores[torch.arange(len(rows)), position - first]
+        valid = torch.arange(length, device=rows.device) <= position[:, None]
+        total = (scores * valid[..., None, None]).sum(1)
+        return total / (position + 1)[:, None, None] * self._length

@@ -1,0 +1,87 @@
+"""Keys and values of the tokens a transformer has seen, for rows at different positions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from viper_gym.models.videogpt import VideoGPT
+
+
+class KVCache:
+    """Static buffers (layers, B, H, max_tokens, d); every row has its own length.
+
+    `frames` (B,) counts the frames of each row, `last` (B, D) is the embedding of its last
+    token. One pass writes new keys with `extend` in every layer between `begin` and `commit`.
+    """
+
+    def __init__(
+        self,
+        layers: int,
+        batch: int,
+        heads: int,
+        tokens: int,
+        head_dim: int,
+        width: int,
+        device: torch.device,
+        dtype: torch.dtype,
+    ):
+        shape = (layers, batch, heads, tokens, head_dim)
+        self.keys = torch.zeros(shape, device=device, dtype=dtype)
+        self.values = torch.zeros(shape, device=device, dtype=dtype)
+        self.frames = torch.zeros(batch, dtype=torch.int64, device=device)
+        self.last = torch.zeros(batch, width, device=device, dtype=torch.float32)
+        self._rows = torch.arange(batch, device=device)
+        self._all_rows = True
+        self._place = torch.zeros(0, dtype=torch.int64, device=device)
+        self._span = 0
+
+    @classmethod
+    def for_model(cls, model: VideoGPT, batch: int, dtype: torch.dtype) -> KVCache:
+        """An empty cache of the model's own shape and device."""
+        c = model.config
+        device = model.start.device
+        head_dim = c.embed_dim // c.num_heads
+        return cls(
+            c.num_layers, batch, c.num_heads, c.max_tokens, head_dim, c.embed_dim, device, dtype
+        )
+
+    def begin(self, place: Tensor, rows: Tensor | None = None) -> Tensor:
+        """Announce the positions (B, L) of the tokens to come, and which rows they belong to.
+
+        Args:
+            rows: int64 (B,), the rows of the cache this pass extends; None means all.
+
+        Returns:
+            bool mask (B, 1, L, S): which of the first S cached positions a token may see.
+        """
+        self._place = place
+        self._all_rows = rows is None
+        batch = self.frames.shape[0]
+        self._rows = torch.arange(batch, device=place.device) if rows is None else rows
+        # Only the span that some row uses takes part: one host sync, much less attention.
+        self._span = int(place.max()) + 1
+        seen = torch.arange(self._span, device=place.device)
+        return (seen <= place[..., None])[:, None]
+
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Write k, v (B, H, L, d) at the announced positions; return all of (B, H, S, d)."""
+        return self._write(self.keys[layer], k), self._write(self.values[layer], v)
+
+    def _write(self, store: Tensor, new: Tensor) -> Tensor:
+        # advanced indices around a slice put (B, L) first: (B, L, H, d)
+        store[self._rows[:, None], :, self._place] = new.transpose(1, 2).to(store.dtype)
+        seen = store[:, :, : self._span]
+        return seen if self._all_rows else seen[self._rows]
+
+    def commit(self, frames: int) -> None:
+        """The pass is over: its rows grew by `frames` frames."""
+        self.frames[self._rows] += frames
+
+    def reset(self, rows: Tensor) -> None:
+        """Forget everything of the given rows (int64 or bool mask)."""
+        # keys beyond a row's position are never attended to, so only the count matters
+        self.frames[rows] = 0

@@ -1,0 +1,310 @@
+"""VideoGPT-style autoregressive transformer over frame codes (paper Table 2, section 3.1).
+
+The layout follows the authors' release so that its weights can be loaded: codebook
+vectors -> linear -> shifted right behind a learned start vector -> learned position
+biases an axis (t, h, w), concatenated over chunks of the width -> pre-norm blocks whose
+norms take a gain and a bias from the task -> norm -> logits. Tokens are in raster order,
+frame by frame.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from viper_gym.models.kv_cache import KVCache
+
+
+@dataclass(frozen=True)
+class VideoGPTConfig:
+    """Shape of a `VideoGPT`."""
+
+    sequence_length: int = 16
+    """frames in a window, the scored one included"""
+    grid_size: int = 8
+    """codes a side; a frame has grid_size ** 2 tokens"""
+    codebook_size: int = 1024
+    codebook_dim: int = 64
+    embed_dim: int = 256
+    mlp_dim: int = 1024
+    num_heads: int = 8
+    num_layers: int = 8
+    dropout: float = 0.0
+    num_classes: int = 0
+    """tasks the norms are conditioned on; 0 for an unconditional model"""
+
+    @property
+    def tokens_per_frame(self) -> int:
+        return self.grid_size**2
+
+    @property
+    def max_tokens(self) -> int:
+        return self.sequence_length * self.tokens_per_frame
+
+
+class TaskNorm(nn.Module):
+    """LayerNorm (eps 1e-6, no biases) with scale and shift learned for each task."""
+
+    def __init__(self, dim: int, num_classes: int):
+        super().__init__()
+        self.dim, self.conditional = dim, num_classes > 0
+        if self.conditional:
+            self.scale = nn.Parameter(torch.zeros(num_classes, dim))
+            self.bias = nn.Parameter(torch.zeros(num_classes, dim))
+        else:
+            self.scale = nn.Parameter(torch.ones(dim))
+            self.bias = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor, task: Tensor | None) -> Tensor:
+        """x (B, L, D), task int64 (B,) -> fp32 (B, L, D)."""
+        x = F.layer_norm(x.float(), (self.dim,), eps=1e-6)
+        if not self.conditional:
+            return x * self.scale + self.bias
+        return x * (1.0 + self.scale[task])[:, None] + self.bias[task][:, None]
+
+
+class Attention(nn.Module):
+    """Causal self-attention; with a cache, over everything the cache holds."""
+
+    def __init__(self, config: VideoGPTConfig):
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.dropout = config.dropout
+        self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim)
+        self.out = nn.Linear(config.embed_dim, config.embed_dim)
+
+    def forward(self, x: Tensor, cache: KVCache | None, layer: int, mask: Tensor | None) -> Tensor:
+        B, L, D = x.shape
+        q, k, v = (
+            self.qkv(x).view(B, L, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        )  # (B, H, L, d)
+        if cache is None:
+            p = self.dropout if self.training else 0.0
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=p)
+        else:
+            k, v = cache.extend(layer, k, v)  # (B, H, S, d)
+            y = F.scaled_dot_product_attention(q.to(k.dtype), k, v, attn_mask=mask)
+        return self.out(y.transpose(1, 2).reshape(B, L, D).to(x.dtype))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block; the activation is x * sigmoid(1.702 x), as in the release."""
+
+    def __init__(self, config: VideoGPTConfig):
+        super().__init__()
+        self.norm_attention = TaskNorm(config.embed_dim, config.num_classes)
+        self.attention = Attention(config)
+        self.norm_mlp = TaskNorm(config.embed_dim, config.num_classes)
+        self.expand = nn.Linear(config.embed_dim, config.mlp_dim)
+        self.project = nn.Linear(config.mlp_dim, config.embed_dim)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self, x: Tensor, task: Tensor | None, cache: KVCache | None, layer: int, mask: Tensor | None
+    ) -> Tensor:
+        attended = self.attention(self.norm_attention(x, task), cache, layer, mask)
+        x = x + self.dropout(attended)
+        hidden = self.expand(self.norm_mlp(x, task))
+        hidden = hidden * torch.sigmoid(1.702 * hidden)
+        return x + self.dropout(self.project(hidden))
+
+
+class VideoGPT(nn.Module):
+    """p(code | earlier codes of the window, task).
+
+    `codebook` is the tokenizer's, kept as a buffer: tokens enter as codebook vectors.
+    """
+
+    def __init__(self, config: VideoGPTConfig):
+        super().__init__()
+        self.config = config
+        dim = config.embed_dim
+        self.register_buffer("codebook", torch.zeros(config.codebook_size, config.codebook_dim))
+        self.embed = nn.Linear(config.codebook_dim, dim)
+        self.start = nn.Parameter(torch.randn(dim) * 0.02)
+        sizes = self._axis_widths(dim)
+        lengths = (config.sequence_length, config.grid_size, config.grid_size)
+        self.position = nn.ParameterList(
+            nn.Parameter(torch.randn(n, size) * 0.02)
+            for n, size in zip(lengths, sizes, strict=True)
+        )
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.norm = TaskNorm(dim, config.num_classes)
+        self.head = nn.Linear(dim, config.codebook_size)
+        self._initialise()
+
+    @staticmethod
+    def _axis_widths(dim: int) -> tuple[int, int, int]:
+        """The width split over (t, h, w); the first axes take the remainder."""
+        return tuple(dim // 3 + (axis < dim % 3) for axis in range(3))  # type: ignore[return-value]
+
+    def _initialise(self) -> None:
+        residual = ("out.weight", "project.weight")
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 2 and name.endswith("weight"):
+                std = (
+                    0.02 / math.sqrt(2 * self.config.num_layers)
+                    if name.endswith(residual)
+                    else 0.02
+                )
+                nn.init.normal_(parameter, std=std)
+            elif name.endswith("bias") and parameter.ndim == 1:
+                nn.init.zeros_(parameter)
+        nn.init.normal_(self.embed.weight, std=1.0 / math.sqrt(self.config.codebook_dim))
+
+    def positions(self) -> Tensor:
+        """Position biases of a full window: (max_tokens, D)."""
+        t, h, w = self.position
+        T, S = len(t), len(h)
+        grid = torch.cat(
+            [
+                t[:, None, None].expand(T, S, S, -1),
+                h[None, :, None].expand(T, S, S, -1),
+                w[None, None, :].expand(T, S, S, -1),
+            ],
+            dim=-1,
+        )
+        return grid.reshape(T * S * S, -1)
+
+    def _check_task(self, task: Tensor | None) -> None:
+        if (self.config.num_classes > 0) != (task is not None):
+            kind = "needs" if self.config.num_classes > 0 else "takes no"
+            raise ValueError(f"this video model {kind} task index")
+
+    def _hidden(self, indices: Tensor, task: Tensor | None) -> Tensor:
+        """Codes (B, T, h, w) -> what the head reads, for every token: (B, T * N, D)."""
+        self._check_task(task)
+        B = len(indices)
+        tokens = indices.reshape(B, -1)  # (B, L)
+        x = self.embed(F.embedding(tokens, self.codebook))
+        x = torch.cat([self.start.expand(B, 1, -1).to(x.dtype), x[:, :-1]], dim=1)
+        x = x + self.positions()[: x.shape[1]]
+        for layer, block in enumerate(self.blocks):
+            x = block(x, task, None, layer, None)
+        return x
+
+    def logits(self, indices: Tensor, task: Tensor | None = None) -> Tensor:
+        """Codes (B, T, h, w), T <= sequence_length -> fp32 logits (B, T * N, K).
+
+        The logits at position i are for token i, given the tokens before it.
+        """
+        return self.head(self.norm(self._hidden(indices, task), task)).float()
+
+    def log_prob(self, indices: Tensor, task: Tensor | None = None, first: int = 0) -> Tensor:
+        """ln p of every token given the earlier ones of the window, in nats.
+
+        Args:
+            indices: codes (B, T, h, w).
+            first: frames before this one are context only; their logits are not computed.
+
+        Returns:
+            fp32 (B, T - first, h, w).
+        """
+        hidden = self._hidden(indices, task)[:, first * self.config.tokens_per_frame :]
+        return self._score(hidden, indices[:, first:], task)
+
+    def _score(self, hidden: Tensor, indices: Tensor, task: Tensor | None) -> Tensor:
+        logits = self.head(self.norm(hidden, task)).float()
+        flat = F.cross_entropy(logits.flatten(0, 1), indices.reshape(-1), reduction="none")
+        return -flat.view(indices.shape)
+
+    def extend(
+        self,
+        indices: Tensor,
+        cache: KVCache,
+        task: Tensor | None = None,
+        rows: Tensor | None = None,
+        want_log_prob: bool = True,
+    ) -> Tensor | None:
+        """Append whole frames to a cache and score them.
+
+        Args:
+            indices: (B, F, h, w), the new frames of the rows.
+            cache: holds the earlier frames; updated in place.
+            rows: which rows of the cache, int64 (B,); None means all.
+            want_log_prob: False only fills the cache.
+
+        Returns:
+            ln p of every new token, fp32 (B, F, h, w), nats; None if not wanted.
+        """
+        self._check_task(task)
+        B, frames = indices.shape[:2]
+        N = self.config.tokens_per_frame
+        tokens = indices.reshape(B, -1)  # (B, L)
+        L = tokens.shape[1]
+        here: Any = slice(None) if rows is None else rows
+        x = self.embed(F.embedding(tokens, self.codebook))
+        count, last = cache.frames[here], cache.last[here]
+        # the input of a frame's first token is the token before it: (B, D)
+        first = torch.where((count == 0)[:, None], self.start, last).to(x.dtype)
+        cache.last[here] = x[:, -1].float()
+        x = torch.cat([first[:, None], x[:, :-1]], dim=1)
+        place = count[:, None] * N + torch.arange(L, device=x.device)  # (B, L)
+        x = x + self.positions()[place]
+        mask = cache.begin(place, rows)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, task, cache, layer, mask)
+        cache.commit(frames)
+        return self._score(x, indices, task) if want_log_prob else None
+
+    @torch.no_grad()
+    def generate(
+        self,
+        context: Tensor,
+        frames: int,
+        task: Tensor | None = None,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Open-loop rollout: continue codes (B, T, h, w) by `frames` sampled frames.
+
+        A window that is full is rebuilt from its newest half. Returns (B, frames, h, w).
+        """
+        B, _, S, _ = context.shape
+        history = context[:, -self.config.sequence_length + 1 :]
+        produced: list[Tensor] = []
+        keep = max(1, self.config.sequence_length // 2)
+        while len(produced) < frames:
+            history = (
+                history[:, -keep:] if history.shape[1] >= self.config.sequence_length else history
+            )
+            tokens = torch.cat(
+                [history, torch.zeros(B, 1, S, S, dtype=torch.int64, device=history.device)], 1
+            ).flatten(1)
+            base = history.shape[1] * S * S
+            tokens = self._sample_frame(tokens, base, history, task, temperature, generator)
+            frame = tokens[:, base:].view(B, 1, S, S)
+            produced.append(frame)
+            history = torch.cat([history, frame], 1)
+        return torch.cat(produced, 1)
+
+    def _sample_frame(
+        self,
+        tokens: Tensor,
+        base: int,
+        history: Tensor,
+        task: Tensor | None,
+        temperature: float,
+        generator: torch.Generator | None,
+    ) -> Tensor:
+        B, S = len(tokens), self.config.grid_size
+        cache = KVCache.for_model(self, B, dtype=self.head.weight.dtype)
+        if base:
+            self.extend(history, cache, task, want_log_prob=False)
+        x = torch.where((cache.frames == 0)[:, None], self.start, cache.last)  # (B, D)
+        for i in range(S * S):
+            place = torch.full((B, 1), base + i, device=tokens.device)
+            mask = cache.begin(place)
+            hidden = x[:, None] + self.positions()[place]
+            for layer, block in enumerate(self.blocks):
+                hidden = block(hidden, task, cache, layer, mask)
+            logits = self.head(self.norm(hidden, task))[:, 0].float() / temperature
+            choice = torch.multinomial(logits.softmax(-1), 1, generator=generator)
+            tokens[:, base + i] = choice[:, 0]
+            x = self.embed(F.embedding(choice[:, 0], self.codebook))
+        return tokens

@@ -1,0 +1,227 @@
+"""The training loop both models share: devices, progress, logs, checkpoints, exact resume."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from PIL import Image
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from torch import nn
+
+from viper_gym.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How long, how often, where."""
+
+    out: Path = Path("runs/model")
+    """folder for checkpoints, logs and pictures"""
+    steps: int = 20_000
+    """optimiser steps, at most"""
+    max_minutes: float | None = None
+    """stop after this much training time; the learning rate is annealed to fit"""
+    seed: int = 0
+    device: str = "auto"
+    """auto, cpu, cuda or mps"""
+    precision: str = "auto"
+    """auto (bf16 where it is fast), bf16 or no (fp32)"""
+    resume: bool = False
+    """go on from the last checkpoint in `out`"""
+    log_every: int = 25
+    """steps"""
+    eval_every: int = 250
+    """steps between held-out losses and sample pictures"""
+    checkpoint_minutes: float = 2.0
+    """minutes between checkpoints"""
+
+
+class Trainable(Protocol):
+    """What the loop trains."""
+
+    modules: dict[str, nn.Module]
+    optimizers: dict[str, torch.optim.Optimizer]
+
+    def train_step(self, step: int, progress: float) -> dict[str, float]:
+        """One optimiser step; `progress` in [0, 1] drives the schedule."""
+        ...
+
+    def evaluate(self) -> dict[str, float]: ...
+
+    def picture(self) -> np.ndarray | None: ...
+
+
+def make_accelerator(config: LoopConfig) -> Accelerator:
+    """Precision and device as asked; bf16 by default where the hardware has bf16 products."""
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if _fast_bf16(config.device) else "no"
+    return Accelerator(mixed_precision=precision, cpu=config.device == "cpu")
+
+
+def _fast_bf16(device: str) -> bool:
+    if device != "cpu" and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def learning_rate(base: float, step: int, progress: float, warmup: int = 50) -> float:
+    """Linear warm-up over `warmup` steps, then a cosine to 2 % of the base."""
+    cosine = 0.5 * (1.0 + float(np.cos(np.pi * min(progress, 1.0))))
+    return base * min(1.0, (step + 1) / warmup) * (0.02 + 0.98 * cosine)
+
+
+class Loop:
+    """Runs a `Trainable` to its end; a killed run goes on from its last checkpoint."""
+
+    def __init__(self, config: LoopConfig, description: str, settings: Any):
+        self.config, self.description = config, description
+        self._settings = json.loads(json.dumps(asdict(settings), default=str))
+        self._state_path = config.out / "state.pt"
+        self.step, self._elapsed = 0, 0.0
+        try:
+            config.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainingError(f"cannot write to {config.out}: {error}") from error
+        set_seed(config.seed)
+
+    def run(self, trainable: Trainable, on_end: Callable[[], None] = lambda: None) -> None:
+        """Train, then call `on_end` (to write the final files).
+
+        Raises:
+            TrainingError: resume asked for but the checkpoint belongs to other settings.
+        """
+        from torch.utils.tensorboard import SummaryWriter
+
+        c = self.config
+        if c.resume and self._state_path.exists():
+            self._load(trainable)
+        writer = SummaryWriter(str(c.out / "tensorboard"), purge_step=self.step)
+        start, saved, begun = time.monotonic(), time.monotonic(), self._elapsed
+        metrics: dict[str, float] = {}
+        with _progress_bar() as bar:
+            total = 1000
+            job = bar.add_task(self.description, total=total, note="")
+            while (progress := self._progress()) < 1.0:
+                metrics = trainable.train_step(self.step, progress)
+                self.step += 1
+                self._elapsed = begun + time.monotonic() - start
+                if self.step % c.log_every == 0 or self.step <= 2:
+                    _check_finite(metrics, self.step)
+                    _log(writer, metrics, self.step)
+                    self._append({**metrics, "step": self.step, "seconds": self._elapsed})
+                    note = " ".join(f"{k} {v:.4g}" for k, v in list(metrics.items())[:3])
+                    bar.update(job, completed=total * progress, note=f"step {self.step} {note}")
+                if self.step % c.eval_every == 0:
+                    self._evaluate(trainable, writer)
+                if time.monotonic() - saved > 60 * c.checkpoint_minutes:
+                    self._save(trainable)
+                    saved = time.monotonic()
+            bar.update(job, completed=total)
+        self._evaluate(trainable, writer)
+        self._save(trainable)
+        on_end()
+        writer.close()
+
+    def _progress(self) -> float:
+        c = self.config
+        by_time = self._elapsed / (60 * c.max_minutes) if c.max_minutes else 0.0
+        return max(self.step / c.steps, by_time)
+
+    def _evaluate(self, trainable: Trainable, writer: Any) -> None:
+        metrics = trainable.evaluate()
+        _log(writer, metrics, self.step)
+        self._append({**metrics, "step": self.step, "seconds": self._elapsed})
+        picture = trainable.picture()
+        if picture is not None:
+            writer.add_image("samples", picture, self.step, dataformats="HWC")
+            folder = self.config.out / "samples"
+            folder.mkdir(exist_ok=True)
+            Image.fromarray(picture).save(folder / f"step_{self.step:07d}.png")
+
+    def _append(self, line: dict[str, float]) -> None:
+        with (self.config.out / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps({k: round(v, 6) for k, v in line.items()}) + "\n")
+
+    def _save(self, trainable: Trainable) -> None:
+        state = {
+            "step": self.step,
+            "elapsed": self._elapsed,
+            "settings": json.dumps(self._settings),
+            "random": torch.get_rng_state(),
+            "modules": {k: full_state(m) for k, m in trainable.modules.items()},
+            "optimizers": {k: o.state_dict() for k, o in trainable.optimizers.items()},
+        }
+        temporary = self._state_path.with_suffix(".tmp")
+        torch.save(state, temporary)
+        os.replace(temporary, self._state_path)
+
+    def _load(self, trainable: Trainable) -> None:
+        state = torch.load(self._state_path, map_location="cpu", weights_only=True)
+        saved = json.loads(state["settings"])
+        different = sorted(k for k in saved if saved[k] != self._settings.get(k))
+        if different:
+            raise TrainingError(
+                f"{self._state_path} was made with other settings: "
+                + ", ".join(f"{k}={saved[k]} (now {self._settings.get(k)})" for k in different)
+            )
+        self.step, self._elapsed = state["step"], state["elapsed"]
+        torch.set_rng_state(state["random"])
+        for name, module in trainable.modules.items():
+            load_full_state(module, state["modules"][name])
+        for name, optimizer in trainable.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+
+
+def full_state(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and every buffer, also those a bundle leaves out (EMA counts, …)."""
+    return {**module.state_dict(), **dict(module.named_buffers())}
+
+
+def load_full_state(module: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Undo `full_state`."""
+    targets = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    with torch.no_grad():
+        for name, target in targets.items():
+            target.copy_(state[name])
+
+
+def _check_finite(metrics: dict[str, float], step: int) -> None:
+    bad = [name for name, value in metrics.items() if not np.isfinite(value)]
+    if bad:
+        raise TrainingError(f"{', '.join(bad)} is not finite at step {step}; lower learning_rate")
+
+
+def _log(writer: Any, metrics: dict[str, float], step: int) -> None:
+    for name, value in metrics.items():
+        writer.add_scalar(name, value, step)
+
+
+def _progress_bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+
+
+__all__ = ["Loop", "LoopConfig", "Trainable", "learning_rate", "make_accelerator"]

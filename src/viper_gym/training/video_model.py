@@ -1,0 +1,230 @@
+"""Train the autoregressive video model on the codes of expert videos (paper section 3.1)."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from viper_gym.checkpoints.bundle import Bundle, BundleConfig, load_tokenizer, save_bundle
+from viper_gym.data.clips import WindowSampler
+from viper_gym.data.episodes import Episode
+from viper_gym.data.videos import load_folder
+from viper_gym.models.frames import to_input, to_uint8
+from viper_gym.models.videogpt import VideoGPT, VideoGPTConfig
+from viper_gym.training.loop import Loop, LoopConfig, learning_rate, make_accelerator
+
+SMALL = VideoGPTConfig(sequence_length=8, embed_dim=128, mlp_dim=512, num_heads=2, num_layers=4)
+PREPROCESSING_KEYS = ("image_size", "camera", "fovy", "render_quality", "action_repeat")
+
+
+@dataclass(frozen=True)
+class VideoModelTraining:
+    """Settings of `viper-gym train video-model`."""
+
+    data: Path = Path("data/train")
+    """folder with one sub-folder of videos a task"""
+    tokenizer: Path = Path("runs/tokenizer")
+    """folder that `train tokenizer` wrote"""
+    model: VideoGPTConfig = field(default_factory=lambda: SMALL)
+    """grid, codebook and classes are taken from the tokenizer and the data"""
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(out=Path("runs/video-model")))
+    frame_stride: int = 2
+    """environment steps between the frames of a window"""
+    batch_size: int = 16
+    """windows"""
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    ema_decay: float = 0.998
+    """of the weights that are kept (averaged over the last steps)"""
+    compile: bool = False
+    """compile the network: a slow start, then faster steps"""
+
+
+class _Trainable:
+    def __init__(
+        self, config: VideoModelTraining, codes: dict[str, list[np.ndarray]], tokenizer: nn.Module
+    ):
+        self._config = config
+        self._accelerator = make_accelerator(config.loop)
+        device = self._accelerator.device
+        model = VideoGPT(config.model).to(device)
+        model.codebook.copy_(tokenizer.quantizer.codebook)  # type: ignore[union-attr, operator]
+        decay, plain = [], []
+        for parameter in model.parameters():
+            (decay if parameter.ndim >= 2 else plain).append(parameter)
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": decay, "weight_decay": config.weight_decay},
+                {"params": plain, "weight_decay": 0.0},
+            ],
+            config.learning_rate,
+            betas=(0.9, 0.95),
+        )
+        self.model = model
+        self.ema = copy.deepcopy(model).requires_grad_(False)
+        self._forward: Any = torch.compile(model.log_prob) if config.compile else model.log_prob
+        self._optimizer = self._accelerator.prepare(optimizer)
+        self.modules = {"model": model, "ema": self.ema}
+        self.optimizers = {"model": optimizer}
+        self._tokenizer = tokenizer.to(device)
+        held_out = {t: c[-max(1, len(c) // 10) :] for t, c in codes.items()}
+        train = {t: c[: -max(1, len(c) // 10)] or c for t, c in codes.items()}
+        c = config
+        self._sampler = WindowSampler(train, c.model.sequence_length, c.frame_stride, c.loop.seed)
+        self._held_out = WindowSampler(held_out, c.model.sequence_length, c.frame_stride, 12345)
+
+    def train_step(self, step: int, progress: float) -> dict[str, float]:
+        c = self._config
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(c.learning_rate, step, progress)
+        self.model.train()
+        codes, tasks = self._tensors(self._sampler.batch(step, c.batch_size))
+        with self._accelerator.autocast():
+            loss = -self._forward(codes, tasks).mean()
+        self._optimizer.zero_grad(set_to_none=True)
+        self._accelerator.backward(loss)
+        norm = self._accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
+        self._optimizer.step()
+        self._average(step)
+        return {"train/nats_per_token": loss.item(), "train/grad_norm": float(norm)}
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        # early steps are forgotten faster, so a short run is not dragged down by them
+        decay = min(self._config.ema_decay, (1 + step) / (10 + step))
+        for average, current in zip(self.ema.parameters(), self.model.parameters(), strict=True):
+            average.lerp_(current.to(average.dtype), 1.0 - decay)
+
+    def _tensors(self, batch: tuple[np.ndarray, np.ndarray]) -> tuple[Tensor, Tensor | None]:
+        device = self._accelerator.device
+        tasks = torch.from_numpy(batch[1]).to(device) if self._config.model.num_classes else None
+        return torch.from_numpy(batch[0]).to(device), tasks
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """Held-out nats a token of the averaged weights: over all frames, and the last one."""
+        metrics: dict[str, list[float]] = {}
+        self.ema.eval()
+        for step in range(4):
+            codes, tasks = self._held_out.batch(step, 8 * len(self._held_out.tasks))
+            numbers = tasks
+            tensor, index = self._tensors((codes, tasks))
+            with self._accelerator.autocast():
+                loss = -self.ema.log_prob(tensor, index)
+            for i, number in enumerate(numbers):
+                task = self._held_out.tasks[number]
+                metrics.setdefault(f"held_out/{task}/nats_per_token", []).append(
+                    float(loss[i].mean())
+                )
+                metrics.setdefault(f"held_out/{task}/last_frame", []).append(
+                    float(loss[i, -1].mean())
+                )
+            metrics.setdefault("held_out/nats_per_token", []).append(float(loss.mean()))
+        return {name: float(np.mean(values)) for name, values in metrics.items()}
+
+    @torch.no_grad()
+    def picture(self) -> np.ndarray:
+        """Open-loop rollouts from half a window (right) under the real frames, a pair a task."""
+        self.ema.eval()
+        n = len(self._held_out.tasks)
+        codes, tasks = self._held_out.batch(n, n)  # one window a task
+        tensor, index = self._tensors((codes, tasks))
+        half = self._config.model.sequence_length // 2
+        drawn = self.ema.generate(tensor[:, :half], tensor.shape[1] - half, index)
+        imagined = torch.cat([tensor[:, :half], drawn], 1)
+        rows = []
+        for real, dream in zip(tensor, imagined, strict=True):
+            for row in (real, dream):
+                rows.append(np.concatenate(list(to_uint8(self._tokenizer.decode(row))), 1))  # type: ignore[operator]
+        return np.concatenate(rows, 0).repeat(2, 0).repeat(2, 1)
+
+
+@torch.inference_mode()
+def encode_episodes(
+    tokenizer: nn.Module, episodes: list[Episode], batch: int = 128
+) -> list[np.ndarray]:
+    """Codes of every frame: one int16 (T, h, w) an episode."""
+    encoded = []
+    device = next(tokenizer.parameters()).device
+    for episode in episodes:
+        frames = torch.from_numpy(episode.frames)
+        parts = [tokenizer.encode(to_input(p.to(device))) for p in frames.split(batch)]  # type: ignore[operator]
+        encoded.append(torch.cat(parts).cpu().numpy().astype(np.int16))
+    return encoded
+
+
+def _preprocessing(episodes: dict[str, list[Episode]]) -> dict[str, dict[str, Any]]:
+    """What the episodes of each task say of their camera; what they do not say is left out."""
+    return {
+        task: {k: items[0].meta[k] for k in PREPROCESSING_KEYS if k in items[0].meta}
+        for task, items in episodes.items()
+    }
+
+
+def train_video_model(config: VideoModelTraining) -> Path:
+    """Train to the end (or the time limit); returns the bundle folder (`out/bundle`).
+
+    Raises:
+        VideoDataError: the data folder is unusable.
+        CheckpointError: the tokenizer folder is.
+        TrainingError: the output folder is, or a resume does not fit.
+    """
+    from viper_gym import __version__
+
+    kind, tokenizer = load_tokenizer(config.tokenizer)
+    shape: Any = tokenizer.config
+    span = (config.model.sequence_length - 1) * config.frame_stride + 1
+    episodes = load_folder(config.data, shape.image_size, min_frames=span)
+    tasks = tuple(episodes)
+    config = replace(
+        config,
+        model=replace(
+            config.model,
+            grid_size=shape.grid_size,
+            codebook_size=shape.codebook_size,
+            codebook_dim=shape.codebook_dim,
+            num_classes=len(tasks),
+        ),
+    )
+    settings = _Settings(config.model, config.frame_stride, config.batch_size, config.learning_rate)
+    loop = Loop(config.loop, "video model", settings)
+    codes = {task: encode_episodes(tokenizer, items) for task, items in episodes.items()}
+    preprocessing = _preprocessing(episodes)
+    del episodes  # the frames are large; from here on only codes are needed
+    trainable = _Trainable(config, codes, tokenizer)
+    bundle_folder = config.loop.out / "bundle"
+
+    def write() -> None:
+        bundle = Bundle(
+            BundleConfig(
+                tokenizer_type=kind,
+                tokenizer=shape,
+                video_model=config.model,
+                tasks=tasks,
+                frame_stride=config.frame_stride,
+                preprocessing=preprocessing,
+                library_version=__version__,
+            ),
+            tokenizer,
+            trainable.ema,
+        )
+        save_bundle(bundle, bundle_folder)
+
+    loop.run(trainable, write)
+    return bundle_folder
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What a resumed run must share with the run it continues."""
+
+    model: VideoGPTConfig
+    frame_stride: int
+    batch_size: int
+    learning_rate: float

@@ -1,0 +1,55 @@
+"""Protocols and small named tuples shared by all layers.
+
+Letters used in shape comments: B batch, T frames, H W C image, N tokens a frame,
+h w token grid, K codebook size, D width.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+INFO_LOG_PROB = "viper/log_prob"
+INFO_REWARD = "viper/reward"
+INFO_BONUS = "viper/bonus"
+INFO_TASK_REWARD = "viper/task_reward"
+INFO_RETURN = "viper/return"
+INFO_TASK_RETURN = "viper/task_return"
+
+
+class StateReader(Protocol):
+    """An environment whose low-dimensional state can be read (what oracles act on)."""
+
+    def state(self) -> np.ndarray: ...
+
+
+class Policy(Protocol):
+    """Maps a state vector to an action in [-1, 1]; `reset` starts an episode."""
+
+    def reset(self, rng: np.random.Generator) -> None: ...
+
+    def __call__(self, state: np.ndarray) -> np.ndarray: ...
+
+
+@runtime_checkable
+class Bonus(Protocol):
+    """An exploration bonus: `compute` scores frames, `update` learns from them."""
+
+    def compute(self, frames: np.ndarray) -> np.ndarray:
+        """uint8 (B, H, W, 3) -> float32 (B,), already normalised by running statistics."""
+        ...
+
+    def update(self, frames: np.ndarray) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+
+class RewardTerms(NamedTuple):
+    """The parts of one mixed reward; all floats."""
+
+    log_prob: float  # nats of the frame
+    viper: float  # scaled reward, without bonus
+    bonus: float  # beta * bonus
+    task: float  # the environment's own reward
+    total: float  # what the agent receives

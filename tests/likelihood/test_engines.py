@@ -1,0 +1,100 @@
+"""Two engines, one definition."""
+
+import pytest
+import torch
+from conftest import random_video_model
+
+from viper_gym.likelihood.batch import batch_log_prob
+from viper_gym.likelihood.policy import ContextPolicy
+from viper_gym.likelihood.streaming import StreamingLikelihood
+
+POLICIES = [
+    ContextPolicy("exact"),
+    ContextPolicy("refresh", 1),
+    ContextPolicy("refresh"),
+    ContextPolicy("refresh", 3),
+    ContextPolicy("exact", mode="joint"),
+]
+
+
+def random_codes(envs: int, frames: int) -> torch.Tensor:
+    return torch.randint(16, (envs, frames, 2, 2), generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda p: f"{p.kind}-{p.keep}-{p.mode}")
+@pytest.mark.parametrize("stride", [1, 2, 4])
+@pytest.mark.parametrize("envs", [1, 3])
+def test_streaming_equals_batch(policy, stride, envs):
+    model = random_video_model(length=4)
+    codes, task = random_codes(envs, 21), torch.arange(envs) % 2
+    batch = batch_log_prob(model, codes, task, stride, policy, batch_size=5)
+    stream = StreamingLikelihood(model, envs, stride, policy, task)
+    live = torch.stack([stream.score(codes[:, t]) for t in range(21)], 1)
+    assert torch.allclose(live, batch, atol=1e-4)
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda p: f"{p.kind}-{p.keep}-{p.mode}")
+@pytest.mark.parametrize("stride", [1, 2])
+def test_partial_resets_start_fresh_episodes(policy, stride):
+    """Environments reset at random; each episode scores as if it were streamed alone."""
+    model = random_video_model(length=4)
+    envs, steps = 5, 40
+    generator = torch.Generator().manual_seed(0)
+    codes, task = random_codes(envs, steps), torch.arange(envs) % 2
+    stream = StreamingLikelihood(model, envs, stride, policy, task)
+    starts = [[0] for _ in range(envs)]
+    live = []
+    for t in range(steps):
+        reset = torch.rand(envs, generator=generator) < 0.1
+        if t and reset.any():
+            stream.reset(reset)
+            for env in reset.nonzero()[:, 0].tolist():
+                starts[env].append(t)
+        live.append(stream.score(codes[:, t]))
+    scores = torch.stack(live, 1)
+    assert sum(map(len, starts)) > envs  # some did reset
+    for env in range(envs):
+        for first, last in zip(starts[env], [*starts[env][1:], steps], strict=True):
+            alone = batch_log_prob(
+                model, codes[env : env + 1, first:last], task[env : env + 1], stride, policy
+            )
+            assert torch.allclose(scores[env, first:last], alone[0], atol=1e-4)
+
+
+def test_order_of_environments_commutes():
+    model = random_video_model(length=4)
+    codes, task = random_codes(6, 15), torch.arange(6) % 2
+    order = torch.tensor([3, 1, 5, 0, 2, 4])
+    a = StreamingLikelihood(model, 6, 2, ContextPolicy(), task)
+    b = StreamingLikelihood(model, 6, 2, ContextPolicy(), task[order])
+    for t in range(15):
+        assert torch.allclose(a.score(codes[:, t])[order], b.score(codes[order, t]), atol=1e-5)
+
+
+def test_exact_is_the_sliding_window():
+    """Entry t equals the last frame of the window of the L newest frames of its phase."""
+    model = random_video_model(length=4)
+    codes, task, stride = random_codes(1, 19), torch.tensor([1]), 2
+    scores = batch_log_prob(model, codes, task, stride, ContextPolicy("exact"))
+    for t in range(19):
+        window = codes[:, t % stride : t + 1 : stride][:, -4:]
+        assert torch.allclose(scores[0, t], model.log_prob(window, task)[0, -1], atol=1e-5)
+
+
+def test_joint_has_no_jump_when_the_window_fills():
+    """Constant codes under a model that ignores context: every joint value is the same."""
+    model = random_video_model(length=4, classes=0)
+    with torch.no_grad():
+        model.head.weight.zero_()
+    codes = torch.full((1, 9, 2, 2), 5)
+    scores = batch_log_prob(model, codes, None, 1, ContextPolicy("exact", mode="joint"))
+    assert torch.allclose(scores, scores[:, :1].expand_as(scores), atol=1e-5)
+    single = model.log_prob(codes[:, :1])
+    assert torch.allclose(scores[0, 0], 4 * single[0, 0], atol=1e-5)
+
+
+def test_joint_needs_the_exact_window():
+    with pytest.raises(ValueError, match="exact"):
+        ContextPolicy("refresh", mode="joint").kept(4)
+    with pytest.raises(ValueError, match="keep must be in 1"):
+        ContextPolicy("refresh", keep=4).kept(4)

@@ -1,0 +1,78 @@
+import pytest
+import torch
+from conftest import random_video_model
+
+from viper_gym.models.kv_cache import KVCache
+
+
+def codes(batch: int, frames: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(16, (batch, frames, 2, 2), generator=torch.Generator().manual_seed(seed))
+
+
+def test_log_prob_is_causal():
+    """Changing frame t never changes the log-probability of earlier frames, only of later ones."""
+    model = random_video_model()
+    x, task = codes(2, 4), torch.tensor([0, 1])
+    before = model.log_prob(x, task)
+    y = x.clone()
+    y[:, 2] = (y[:, 2] + 1) % 16
+    after = model.log_prob(y, task)
+    assert torch.equal(before[:, :2], after[:, :2])
+    assert not torch.allclose(before[:, 3], after[:, 3])
+
+
+def test_probabilities_sum_to_one_over_whole_frames():
+    """Summing p over every possible last frame of a tiny model gives 1: a real likelihood."""
+    model = random_video_model(length=2, classes=0, codebook_size=3)
+    context = torch.zeros(1, 1, 2, 2, dtype=torch.int64)
+    grid = torch.cartesian_prod(*[torch.arange(3)] * 4).view(81, 1, 2, 2)
+    x = torch.cat([context.expand(81, -1, -1, -1), grid], 1)
+    total = model.log_prob(x)[:, 1].sum((1, 2)).exp().sum()
+    assert torch.isclose(total, torch.tensor(1.0), atol=1e-4)
+
+
+def test_log_prob_matches_the_generated_distribution():
+    """Sampled first tokens occur as often as log_prob says."""
+    model = random_video_model(length=2, classes=0, codebook_size=4, num_layers=1)
+    context = codes(1, 1) % 4
+    n = 4000
+    drawn = model.generate(
+        context.expand(n, -1, -1, -1), 1, generator=torch.Generator().manual_seed(1)
+    )
+    for token in range(4):
+        frame = drawn[:1].clone()
+        frame[..., 0, 0] = token
+        p = model.log_prob(torch.cat([context, frame], 1))[0, 1, 0, 0].exp()
+        share = (drawn[:, 0, 0, 0] == token).float().mean()
+        assert abs(float(p - share)) < 4 * (float(p * (1 - p)) / n) ** 0.5 + 1e-3
+
+
+def test_task_changes_the_likelihood():
+    model = random_video_model()
+    x = codes(1, 4)
+    assert not torch.allclose(
+        model.log_prob(x, torch.tensor([0])), model.log_prob(x, torch.tensor([1]))
+    )
+    with pytest.raises(ValueError, match="needs task index"):
+        model.log_prob(x)
+
+
+def test_cache_equals_full_window():
+    model = random_video_model()
+    x, task = codes(3, 4), torch.tensor([0, 1, 0])
+    cache = KVCache.for_model(model, 3, torch.float32)
+    parts = [model.extend(x[:, a:b], cache, task) for a, b in ((0, 1), (1, 3), (3, 4))]
+    assert torch.allclose(torch.cat(parts, 1), model.log_prob(x, task), atol=1e-5)
+
+
+def test_rows_of_a_cache_are_independent():
+    model = random_video_model()
+    x = codes(2, 4)
+    cache = KVCache.for_model(model, 2, torch.float32)
+    one, two = torch.tensor([0]), torch.tensor([1])
+    model.extend(x[1:, :2], cache, one, rows=two)
+    first = model.extend(x[:1, :3], cache, one, rows=one)
+    second = model.extend(x[1:, 2:], cache, one, rows=two)
+    full = model.log_prob(x, torch.tensor([0, 0]))
+    assert torch.allclose(first, full[:1, :3], atol=1e-5)
+    assert torch.allclose(second, full[1:, 2:], atol=1e-5)

@@ -1,0 +1,170 @@
+import json
+import math
+import pickle
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from conftest import CodedEnv, coded_frame, random_video_model, toy_bundle
+
+from viper_gym.errors import FrameMismatch, PreprocessingMismatch, UnknownTask
+from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.wrappers.single import ViperRewardWrapper
+
+
+def reward_model(stride: int = 1, length: int = 4) -> VideoRewardModel:
+    bundle = toy_bundle(random_video_model(length=length), stride)
+    return VideoRewardModel(bundle, device="cpu", dtype="fp32")
+
+
+def known_model() -> VideoRewardModel:
+    """Code c has probability p_c whatever came before: logits are the head's bias."""
+    model = random_video_model(classes=0)
+    with torch.no_grad():
+        model.head.weight.zero_()
+        model.head.bias.copy_(torch.arange(16.0) / 4)
+    return VideoRewardModel(toy_bundle(model, tasks=("a",)), device="cpu", dtype="fp32")
+
+
+def play(env: gym.Env, episodes: int = 1, seed: int = 0) -> list[list[tuple[float, dict]]]:
+    played = []
+    for episode in range(episodes):
+        env.reset(seed=seed + episode)
+        steps, done = [], False
+        while not done:
+            _, reward, terminated, truncated, info = env.step(0)
+            steps.append((reward, info))
+            done = terminated or truncated
+        played.append(steps)
+    return played
+
+
+@pytest.mark.parametrize("pixels", [True, False])
+def test_known_probabilities_give_the_known_reward_at_the_right_step(pixels):
+    """step() scores the frame it returned: left cells code the episode, right ones the step."""
+    env = ViperRewardWrapper(CodedEnv(pixels=pixels), known_model(), reward_scale="raw")
+    log_p = torch.log_softmax(torch.arange(16.0) / 4, 0)
+    for episode, steps in enumerate(play(env, episodes=3)):
+        assert len(steps) == 7
+        for t, (reward, info) in enumerate(steps, start=1):
+            expected = float(2 * log_p[episode] + 2 * log_p[t])
+            assert reward == pytest.approx(expected, abs=1e-4)
+            assert info["viper/log_prob"] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_windows_never_cross_episodes(stride):
+    """Rewards of the second episode are those of its own frames scored alone."""
+    model = reward_model(stride)
+    env = ViperRewardWrapper(CodedEnv(length=11), model, "b", reward_scale="raw")
+    for episode, steps in enumerate(play(env, episodes=3)):
+        frames = np.stack([coded_frame(episode, t) for t in range(12)])
+        expected = model.log_prob(frames[None], "b")[0, 1:]
+        assert np.allclose([r for r, _ in steps], expected, atol=1e-4)
+
+
+def test_scale_bonus_and_task_reward_are_mixed_and_reported():
+    class Constant:
+        updates = 0
+
+        def compute(self, frames):
+            return np.full(len(frames), 0.5, np.float32)
+
+        def update(self, frames):
+            self.updates += len(frames)
+
+        def state_dict(self):
+            return {}
+
+    bonus = Constant()
+    env = ViperRewardWrapper(
+        CodedEnv(), known_model(), bonus=bonus, beta=0.2, task_reward_weight=0.1
+    )
+    (steps,) = play(env)
+    for reward, info in steps:
+        scaled = (info["viper/log_prob"] + 20) / 10  # the toy calibration: -20 -> 0, -10 -> 1
+        assert info["viper/reward"] == pytest.approx(scaled)
+        assert info["viper/bonus"] == pytest.approx(0.1)
+        assert info["viper/task_reward"] == 2.0
+        assert reward == pytest.approx(scaled + 0.1 + 0.2)
+        assert all(type(v) is float for k, v in info.items() if k.startswith("viper/"))
+    assert bonus.updates == 7
+    last = steps[-1][1]
+    assert last["viper/task_return"] == 14.0
+    assert last["viper/return"] == pytest.approx(sum(i["viper/reward"] for _, i in steps))
+    assert all("viper/return" not in info for _, info in steps[:-1])
+
+
+def test_early_termination_under_a_negative_scale_warns_once():
+    env = ViperRewardWrapper(CodedEnv(terminate=True), reward_model(), "a")
+    with pytest.warns(UserWarning, match="ends episodes early"):
+        play(env)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        play(env)
+        play(ViperRewardWrapper(CodedEnv(terminate=True), reward_model(), "a", reward_clip=(0, 1)))
+
+
+def test_same_seed_and_actions_give_the_same_rewards():
+    a, b = (
+        [r for r, _ in play(ViperRewardWrapper(CodedEnv(), reward_model(2), "a"))[0]]
+        for _ in range(2)
+    )
+    assert a == b
+    assert all(math.isfinite(r) for r in a)
+
+
+def test_unknown_task_names_the_known_ones():
+    with pytest.raises(UnknownTask, match=r"a, b; got 'c'"):
+        ViperRewardWrapper(CodedEnv(), reward_model(), "c")
+
+
+def test_frames_of_another_size_are_refused():
+    class Big(CodedEnv):
+        def render(self):
+            return np.zeros((32, 32, 3), np.uint8)
+
+    env = ViperRewardWrapper(Big(pixels=False), reward_model(), "a")
+    with pytest.raises(FrameMismatch, match=r"16, 16, 3.*\(1, 32, 32, 3\)"):
+        env.reset()
+
+
+def test_missing_render_mode_is_explained():
+    class Blind(CodedEnv):
+        def render(self):
+            return None
+
+    env = ViperRewardWrapper(Blind(pixels=False), reward_model(), "a")
+    with pytest.raises(FrameMismatch, match="rgb_array"):
+        env.reset()
+
+
+def test_preprocessing_mismatch_names_both_values():
+    class Filmed(CodedEnv):
+        preprocessing = {"camera": 2, "action_repeat": 4}
+
+    model = reward_model()
+    model.config.preprocessing["a"] = {"camera": 0, "action_repeat": 4}
+    with pytest.raises(PreprocessingMismatch, match="camera.*0.*2"):
+        ViperRewardWrapper(Filmed(), model, "a")
+
+
+def test_recorded_arguments_are_plain_and_no_model_is_copied():
+    model = reward_model()
+    env = ViperRewardWrapper(CodedEnv(), model, "a", reward_clip=(0, 1))
+    recorded = env._saved_kwargs
+    json.dumps(recorded)
+    assert env.reward_model is model
+
+
+def test_step_before_reset_is_an_error():
+    with pytest.raises(gym.error.ResetNeeded):
+        ViperRewardWrapper(CodedEnv(), reward_model(), "a").step(0)
+
+
+def test_unpickled_wrapper_gives_the_same_rewards(tmp_path):
+    env = ViperRewardWrapper(CodedEnv(), reward_model(), "a")
+    twin = pickle.loads(pickle.dumps(env))
+    assert [r for r, _ in play(env)[0]] == [r for r, _ in play(twin)[0]]

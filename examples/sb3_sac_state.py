@@ -3,7 +3,7 @@
 The agent sees the state vector; the reward is the likelihood of the rendered frames (plus an
 RND bonus that fades). The task reward is only logged, never learned from.
 
-    python examples/sb3_sac_state.py --env viper/dmc-cartpole_swingup-v0 --seed 0 --out runs/cartpole_0
+    python examples/sb3_sac_state.py --env viper/dmc-cartpole_swingup-v0 --out runs/cartpole
 
 Writes metrics.jsonl (both returns of every episode), policy.zip and behaviour.gif to --out.
 """
@@ -89,10 +89,14 @@ def play(model: SAC, env: gym.Env, episodes: int) -> list[dict]:
 def main(args: Args) -> None:
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    options = dict(checkpoint=args.checkpoint, observation="state", reward_clip=(args.clip_low, 1.5))
+    options = dict(
+        checkpoint=args.checkpoint, observation="state", reward_clip=(args.clip_low, 1.5)
+    )
     env = gym.make(args.env, bonus=args.bonus, beta=args.beta, **options)
     eval_env = gym.make(args.env, **options)
-    model = SAC("MlpPolicy", env, learning_starts=1000, batch_size=256, seed=args.seed, device="cpu")
+    model = SAC(
+        "MlpPolicy", env, learning_starts=1000, batch_size=256, seed=args.seed, device="cpu"
+    )
     callback = LogReturns(args, eval_env)
     model.learn(args.steps, callback=callback)
     model.save(args.out / "policy.zip")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from viper_gym.checkpoints.bundle import Bundle, BundleConfig, Calibration
 from viper_gym.models.patch_vq import PatchVQConfig
+from viper_gym.models.tokenizer import FrameTokenizer
 from viper_gym.models.videogpt import VideoGPT, VideoGPTConfig
 
 torch.set_num_threads(2)
@@ -18,15 +19,16 @@ SIZE = 16  # pixels
 GRID = 2
 
 
-class BrightnessTokenizer(nn.Module):
+class BrightnessTokenizer(FrameTokenizer):
     """Code of a cell = its mean brightness in 16 levels: codes can be read off the frame."""
 
     def __init__(self):
         super().__init__()
         self.config = PatchVQConfig(SIZE, SIZE // GRID, codebook_size=16, codebook_dim=4, width=8)
+        # (num_tasks is left at 1: this stand-in has no backgrounds)
         self.codebook = nn.Parameter(torch.randn(16, 4, generator=torch.Generator().manual_seed(0)))
 
-    def encode(self, images: Tensor) -> Tensor:
+    def encode(self, images: Tensor, task: Tensor | None = None) -> Tensor:
         cells = nn.functional.avg_pool2d(images.mean(1, keepdim=True), SIZE // GRID)[:, 0]
         return ((cells + 1) * 127.5 / 16).floor().clamp(0, 15).long()
 
@@ -34,7 +36,9 @@ class BrightnessTokenizer(nn.Module):
 def random_video_model(seed: int = 0, length: int = 4, classes: int = 2, **shape: int) -> VideoGPT:
     """A VideoGPT with weights far from their initialisation, so that every part matters."""
     torch.manual_seed(seed)
-    base = dict(codebook_size=16, codebook_dim=4, embed_dim=24, mlp_dim=48, num_heads=2, num_layers=2)
+    base = dict(
+        codebook_size=16, codebook_dim=4, embed_dim=24, mlp_dim=48, num_heads=2, num_layers=2
+    )
     config = VideoGPTConfig(
         sequence_length=length, grid_size=GRID, num_classes=classes, **{**base, **shape}
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -92,10 +93,14 @@ class Collect:
         for task in self.tasks or tuple(DMC_TASKS):
             with _progress(f"{task} {self.behaviour}", self.episodes) as tick:
                 paths = collect(
-                    task, self.behaviour, self.episodes, self.out,
-                    first_seed=self.seed, workers=self.workers,
-                    on_episode=lambda line, tick=tick: tick() if line["kept"] else None,
-                )  # fmt: skip
+                    task,
+                    self.behaviour,
+                    self.episodes,
+                    self.out,
+                    first_seed=self.seed,
+                    workers=self.workers,
+                    on_episode=partial(_tick_if_kept, tick),
+                )
             print(f"{task}: {len(paths)} episodes in {paths[0].parent}")
 
 
@@ -134,8 +139,8 @@ class Evaluate:
         if self.calibrate:
             _calibrate(self, CALIBRATION, CALIBRATION_SEED)
         audits = _audit(
-            self.checkpoint, self.tasks, FULL_AUDIT, AUDIT_SEED, self.out, self.workers, self.device,
-            self.episodes, quiet=self.json,
+            self.checkpoint, self.tasks, FULL_AUDIT, AUDIT_SEED, self.out, self.workers,
+            self.device, self.episodes, quiet=self.json,
         )  # fmt: skip
         if self.write:
             from viper_gym.benchmark.report import model_card, with_evaluation
@@ -185,9 +190,7 @@ class Score:
         if self.json:
             print(json.dumps({**figures, "rewards": rewards.round(4).tolist()}))
         else:
-            print(
-                f"mean reward {figures['mean_reward']:.3f} over {len(rewards)} steps; see {self.out}"
-            )
+            print(f"mean reward {rewards.mean():.3f} over {len(rewards)} steps; see {self.out}")
 
 
 @dataclass(frozen=True)
@@ -273,6 +276,11 @@ def _calibrate(options: Evaluate, counts: dict[str, int], seed: int) -> None:
             audit, _ = audit_task(model, task, episodes, on_episode=tick)
             config = calibrate(config, audit)
     write_config(config, folder)
+
+
+def _tick_if_kept(tick: Callable[[], None], line: dict[str, Any]) -> None:
+    if line["kept"]:
+        tick()
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from conftest import random_video_model
 
+from conftest import random_video_model
 from viper_gym.likelihood.batch import batch_log_prob
 from viper_gym.likelihood.policy import ContextPolicy
 from viper_gym.likelihood.streaming import StreamingLikelihood

@@ -1,7 +1,7 @@
 import pytest
 import torch
-from conftest import random_video_model
 
+from conftest import random_video_model
 from viper_gym.models.kv_cache import KVCache
 
 

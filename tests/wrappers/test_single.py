@@ -7,8 +7,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from conftest import CodedEnv, coded_frame, random_video_model, toy_bundle
 
+from conftest import CodedEnv, coded_frame, random_video_model, toy_bundle
 from viper_gym.errors import FrameMismatch, PreprocessingMismatch, UnknownTask
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.wrappers.single import ViperRewardWrapper
@@ -147,7 +147,7 @@ def test_preprocessing_mismatch_names_both_values():
 
     model = reward_model()
     model.config.preprocessing["a"] = {"camera": 0, "action_repeat": 4}
-    with pytest.raises(PreprocessingMismatch, match="camera.*0.*2"):
+    with pytest.raises(PreprocessingMismatch, match=r"camera.*0.*2"):
         ViperRewardWrapper(Filmed(), model, "a")
 
 

@@ -19,8 +19,8 @@ def calibrate(config: BundleConfig, audit: TaskAudit) -> BundleConfig:
     low, high = audit.levels[audit.best_cheap], audit.levels["expert"]
     if low >= high:
         raise CheckpointError(
-            f"'{audit.task}': the cheap behaviour '{audit.best_cheap}' scores {low:.2f} nats a frame, "
-            f"the expert {high:.2f}; look at the camera, the data and the reconstructions"
+            f"'{audit.task}': the cheap behaviour '{audit.best_cheap}' scores {low:.2f} nats a "
+            f"frame, the expert {high:.2f}; look at the camera, the data and the reconstructions"
         )
     counts = ", ".join(f"{n} {k}" for k, n in audit.episodes.items())
     levels = Calibration(low, high, f"0 = {audit.best_cheap}, 1 = expert; {counts}")

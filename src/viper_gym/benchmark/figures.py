@@ -42,7 +42,7 @@ def reward_figure(
     def values(item: Scored) -> np.ndarray:
         return scale(item.log_prob[1:]) if scale else item.log_prob[1:]
 
-    shown = [name for name in ("expert", "random") if name in scored]
+    shown: list[str] = [name for name in ("expert", "random") if name in scored]
     figure = plt.figure(figsize=(12, 2.2 + 1.1 * len(shown)), layout="constrained")
     heights = [0.75] * len(shown) + [2.6]
     grid = figure.add_gridspec(len(shown) + 1, 2, width_ratios=[1.7, 1], height_ratios=heights)
@@ -102,13 +102,14 @@ def rollout_gif(
     stride = model.config.frame_stride
     context = max(1, model.config.video_model.sequence_length // 2)
     strided = episode.frames[::stride][: context + frames]
-    codes = model.encode(strided)[None]  # (1, T, h, w)
-    task_index = model._task_tensor([model.task_index(task)])
+    numbers = model.task_numbers(task, len(strided))
+    codes = model.encode(strided, numbers)[None]  # (1, T, h, w)
+    task_index = model.classes(numbers[:1])
     generator = torch.Generator(device=model.device).manual_seed(0)
     drawn = model.bundle.video_model.generate(
         codes[:, :context], strided.shape[0] - context, task_index, generator=generator
     )
-    imagined = np.concatenate([strided[:context], model.decode(drawn[0])])
+    imagined = np.concatenate([strided[:context], model.decode(drawn[0], task)])
     pairs = []
     for t, (real, dream) in enumerate(zip(strided, imagined, strict=True)):
         pair = np.concatenate([real, np.full((real.shape[0], 2, 3), 255, np.uint8), dream], 1)

@@ -48,7 +48,7 @@ def run_audit(
     on_task: Callable[[str, TaskAudit, dict[str, list[Scored]]], None] = lambda *_: None,
     on_episode: Callable[[], None] = lambda: None,
 ) -> dict[str, TaskAudit]:
-    """Audit every task; with `out`, write `<task>_rewards.png`, `<task>_rollout.gif`, `audit.json`."""
+    """Audit every task; with `out`, write pictures, rollouts and `audit.json` there."""
     audits: dict[str, TaskAudit] = {}
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,8 @@ def table(audits: dict[str, TaskAudit]) -> Table:
         view.add_column(column, justify="left" if column in ("task", "best cheap") else "right")
     for task, a in audits.items():
         view.add_row(
-            task, *(f"{v:.2f}" for v in (a.auroc_random, a.spearman, a.spearman_within, a.beats_cheap)),
+            task, f"{a.auroc_random:.2f}", f"{a.spearman:.2f}", f"{a.spearman_within:.2f}",
+            f"{a.beats_cheap:.2f}",
             a.best_cheap, f"{a.gap:.1f}", f"{a.beats_frozen:.2f}", f"{a.beats_shuffled:.2f}",
         )  # fmt: skip
     return view

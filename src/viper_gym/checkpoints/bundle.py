@@ -12,15 +12,16 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import nn
 
 from viper_gym.errors import CheckpointError
 from viper_gym.models.patch_vq import PatchVQ, PatchVQConfig
+from viper_gym.models.tokenizer import FrameTokenizer
 from viper_gym.models.videogpt import VideoGPT, VideoGPTConfig
 from viper_gym.models.vqgan import VQGAN, VQGANConfig
 
@@ -31,7 +32,8 @@ CONFIG, TOKENIZER, VIDEO_MODEL, CARD = (
     "video_model.safetensors",
     "README.md",
 )
-_TOKENIZERS: dict[str, tuple[type, type]] = {
+M = TypeVar("M", bound=nn.Module)
+_TOKENIZERS: dict[str, tuple[type, type[FrameTokenizer]]] = {
     "patch_vq": (PatchVQConfig, PatchVQ),
     "vqgan": (VQGANConfig, VQGAN),
 }
@@ -75,7 +77,7 @@ class Bundle:
     """Config and networks, in evaluation mode."""
 
     config: BundleConfig
-    tokenizer: nn.Module
+    tokenizer: FrameTokenizer
     video_model: VideoGPT
 
 
@@ -146,6 +148,10 @@ def _check_fit(config: BundleConfig, where: str) -> None:
     for name, (a, b) in pairs.items():
         if a != b:
             raise CheckpointError(f"{where}: tokenizer has {name} {a}, video model {b}")
+    if isinstance(tokenizer, PatchVQConfig) and tokenizer.num_tasks != len(config.tasks):
+        raise CheckpointError(
+            f"{where}: {len(config.tasks)} tasks, but {tokenizer.num_tasks} tokenizer backgrounds"
+        )
     if video.num_classes and len(config.tasks) > video.num_classes:
         raise CheckpointError(f"{where}: {len(config.tasks)} tasks, {video.num_classes} classes")
 
@@ -218,24 +224,27 @@ def load_bundle(folder: Path) -> Bundle:
     load_weights(tokenizer, folder / TOKENIZER)
     video_model = VideoGPT(config.video_model)
     load_weights(video_model, folder / VIDEO_MODEL)
-    return Bundle(config, _frozen(tokenizer), _frozen(video_model))  # type: ignore[arg-type]
+    return Bundle(config, _frozen(tokenizer), _frozen(video_model))
 
 
-def _frozen(module: nn.Module) -> nn.Module:
+def _frozen(module: M) -> M:
     return module.eval().requires_grad_(False)
 
 
-def save_tokenizer(tokenizer: nn.Module, folder: Path) -> None:
+def save_tokenizer(tokenizer: FrameTokenizer, tasks: tuple[str, ...], folder: Path) -> None:
     """Write a tokenizer alone: tokenizer.safetensors and tokenizer.json."""
     kind = next(k for k, (_, cls) in _TOKENIZERS.items() if isinstance(tokenizer, cls))
+    shape: Any = tokenizer.config
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(tokenizer, folder / TOKENIZER)
-    text = json.dumps({"tokenizer_type": kind, "tokenizer": asdict(tokenizer.config)}, indent=2)  # type: ignore[call-overload]
+    text = json.dumps(
+        {"tokenizer_type": kind, "tasks": tasks, "tokenizer": asdict(shape)}, indent=2
+    )
     (folder / "tokenizer.json").write_text(text + "\n")
 
 
-def load_tokenizer(folder: Path) -> tuple[str, nn.Module]:
-    """Read what `save_tokenizer` wrote: its type's name and the network.
+def load_tokenizer(folder: Path) -> tuple[str, tuple[str, ...], FrameTokenizer]:
+    """Read what `save_tokenizer` wrote: its type's name, its tasks and the network.
 
     Raises:
         CheckpointError: not such a folder.
@@ -250,9 +259,4 @@ def load_tokenizer(folder: Path) -> tuple[str, nn.Module]:
     config = from_dict(_TOKENIZERS[kind][0], data["tokenizer"], str(path))
     tokenizer = _TOKENIZERS[kind][1](config)
     load_weights(tokenizer, Path(folder) / TOKENIZER)
-    return kind, _frozen(tokenizer)
-
-
-def state_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """A copy of the module's state on the CPU."""
-    return {k: v.detach().cpu().clone() for k, v in module.state_dict().items()}
+    return kind, tuple(data["tasks"]), _frozen(tokenizer)

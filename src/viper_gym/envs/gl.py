@@ -29,7 +29,7 @@ def configure_headless_gl() -> str:
             chosen = "glfw"
         else:
             raise RenderingUnavailable(
-                f"no OpenGL library for headless rendering (looked for EGL, OSMesa). Run: {APT_LINE}"
+                f"no OpenGL library for headless rendering (EGL or OSMesa). Run: {APT_LINE}"
             )
         os.environ["MUJOCO_GL"] = chosen
     if chosen in ("egl", "osmesa"):

@@ -33,7 +33,7 @@ class VideoRewardModel:
 
     Example:
         >>> model = VideoRewardModel.from_pretrained("dmc")
-        >>> rewards = model.compute_reward(frames, task="cheetah_run")  # doctest: +SKIP
+        >>> rewards = model.compute_reward(frames, task="cheetah_run")
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class VideoRewardModel:
         self.dtype = resolve_dtype(dtype, self.device)
         self.policy = policy or ContextPolicy()
         self.bundle = bundle
-        self.tokenizer: Any = bundle.tokenizer.to(self.device, memory_format=torch.channels_last)
+        self.tokenizer = bundle.tokenizer.to(self.device)
         self.video_model = cast_for_inference(bundle.video_model.to(self.device), self.dtype)
 
     @classmethod
@@ -122,21 +122,25 @@ class VideoRewardModel:
         return RewardScale(levels.low, levels.high, clip)
 
     @torch.inference_mode()
-    def encode(self, frames: np.ndarray, batch_size: int = 128) -> Tensor:
-        """uint8 frames (B, H, W, 3) -> codes int64 (B, h, w) on the model's device.
+    def encode(self, frames: np.ndarray, tasks: Tensor, batch_size: int = 128) -> Tensor:
+        """uint8 frames (B, H, W, 3), task numbers (B,) -> codes int64 (B, h, w).
 
         Raises:
             FrameMismatch: another size, dtype or layout.
         """
         check_frames(frames, self.image_size, ndim=4)
         pixels = torch.from_numpy(np.ascontiguousarray(frames))
-        parts = pixels.split(batch_size)
-        return torch.cat([self.tokenizer.encode(to_input(p.to(self.device))) for p in parts])
+        parts = zip(pixels.split(batch_size), tasks.split(batch_size), strict=True)
+        return torch.cat([self.tokenizer.encode(to_input(p.to(self.device)), t) for p, t in parts])
 
     @torch.inference_mode()
-    def decode(self, codes: Tensor) -> np.ndarray:
+    def decode(self, codes: Tensor, task: str | None = None) -> np.ndarray:
         """Codes (B, h, w) -> uint8 frames (B, H, W, 3)."""
-        return to_uint8(self.tokenizer.decode(codes))
+        return to_uint8(self.tokenizer.decode(codes, self.task_numbers(task, len(codes))))
+
+    def task_numbers(self, task: str | None, batch: int) -> Tensor:
+        """The index of a task, `batch` times: int64 (B,)."""
+        return torch.full((batch,), self.task_index(task), device=self.device)
 
     def log_prob(
         self, frames: np.ndarray, task: str | None = None, per_token: bool = False
@@ -156,14 +160,15 @@ class VideoRewardModel:
         """
         check_frames(frames, self.image_size, ndim=5)
         B, T = frames.shape[:2]
-        codes = self.encode(frames.reshape(B * T, *frames.shape[2:]))
+        numbers = self.task_numbers(task, B * T)
+        codes = self.encode(frames.reshape(B * T, *frames.shape[2:]), numbers)
         tokens = self.log_prob_of_codes(codes.view(B, T, *codes.shape[1:]), task)
         scores = tokens.mean((2, 3)) if per_token else tokens.sum((2, 3))
         return _finite(scores)
 
     def log_prob_of_codes(self, codes: Tensor, task: str | None = None) -> Tensor:
         """ln p of every token: codes (B, T, h, w) -> fp32 (B, T, h, w), nats."""
-        tasks = self._task_tensor([self.task_index(task)] * len(codes))
+        tasks = self.classes(self.task_numbers(task, len(codes)))
         with autocast(self.device, self.dtype):
             return batch_log_prob(
                 self.video_model, codes, tasks, self.config.frame_stride, self.policy
@@ -183,10 +188,9 @@ class VideoRewardModel:
         """A live scorer of one environment a task given."""
         return FrameStream(self, tasks)
 
-    def _task_tensor(self, numbers: list[int]) -> Tensor | None:
-        if not self.config.video_model.num_classes:
-            return None
-        return torch.tensor(numbers, device=self.device)
+    def classes(self, tasks: Tensor) -> Tensor | None:
+        """What the video model is conditioned on: None for an unconditional one."""
+        return tasks if self.config.video_model.num_classes else None
 
 
 class FrameStream:
@@ -194,12 +198,13 @@ class FrameStream:
 
     def __init__(self, model: VideoRewardModel, tasks: list[str | None]):
         self._model = model
+        self._tasks = torch.tensor([model.task_index(t) for t in tasks], device=model.device)
         self._engine = StreamingLikelihood(
             model.video_model,
             len(tasks),
             model.config.frame_stride,
             model.policy,
-            model._task_tensor([model.task_index(t) for t in tasks]),
+            model.classes(self._tasks),
         )
 
     def reset(self, envs: np.ndarray) -> None:
@@ -212,8 +217,8 @@ class FrameStream:
         Raises:
             FrameMismatch, NonFiniteLikelihood.
         """
-        codes = self._model.encode(frames)
         which = None if envs is None else torch.from_numpy(envs).to(self._model.device)
+        codes = self._model.encode(frames, self._tasks if which is None else self._tasks[which])
         with autocast(self._model.device, self._model.dtype):
             return _finite(self._engine.score(codes, which).sum((1, 2)))
 

@@ -2,8 +2,12 @@
 
 Convolutions with normalisation over the image change codes in cells where nothing moved,
 and the video model then spends its likelihood on that flicker (docs/decisions.md). Here
-each cell is a small MLP of its pixels and its place, so an unchanged cell keeps its code
-bit for bit; the decoder may look at neighbouring cells.
+each cell is a small MLP of its pixels, so an unchanged cell keeps its code bit for bit; the
+decoder may look at neighbouring cells.
+
+What enters is the difference from the task's background (its median picture): a cell that
+shows only background is exactly zero wherever it is, so all of them share one code and the
+codebook is left for what moves. With a moving camera the difference is simply an offset.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from viper_gym.models.quantizer import VectorQuantizer
+from viper_gym.models.tokenizer import FrameTokenizer
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class PatchVQConfig:
     width: int = 128
     commitment_weight: float = 0.1
     ema_decay: float = 0.98
+    num_tasks: int = 1
+    """backgrounds held, one a task"""
 
     @property
     def grid_size(self) -> int:
@@ -58,27 +65,20 @@ class _NeighbourBlock(nn.Module):
         return x + self.second(F.silu(self.first(F.silu(x))))
 
 
-class _PositionMap(nn.Module):
-    def __init__(self, width: int, size: int):
-        super().__init__()
-        self.map = nn.Parameter(torch.randn(1, width, size, size) * 0.02)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.map
-
-
-class PatchVQ(nn.Module):
+class PatchVQ(FrameTokenizer):
     """Local patch encoder, LayerNorm'ed latents, EMA codebook, small decoder."""
+
+    config: PatchVQConfig
+    background: Tensor
 
     def __init__(self, config: PatchVQConfig):
         super().__init__()
         self.config = config
-        width, patch, grid = config.width, config.patch_size, config.grid_size
+        width, patch = config.width, config.patch_size
         pixels = 3 * patch * patch
         self.encoder = nn.Sequential(
             nn.PixelUnshuffle(patch),
             nn.Conv2d(pixels, width, 1),
-            _PositionMap(width, grid),
             _PointwiseBlock(width),
             _PointwiseBlock(width),
             nn.SiLU(),
@@ -86,34 +86,38 @@ class PatchVQ(nn.Module):
         )
         self.decoder = nn.Sequential(
             nn.Conv2d(config.codebook_dim, width, 3, padding=1),
-            _PositionMap(width, grid),
             _NeighbourBlock(width),
             _PointwiseBlock(width),
             _PointwiseBlock(width),
             nn.SiLU(),
             nn.Conv2d(width, pixels, 1),
-            _PositionMap(pixels, grid),
             nn.PixelShuffle(patch),
         )
         self.quantizer = VectorQuantizer(
             config.codebook_size, config.codebook_dim, config.commitment_weight, config.ema_decay
         )
 
-    def latents(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> (B, h, w, D), unit variance a cell."""
-        z = self.encoder(images).permute(0, 2, 3, 1).float()
+        size = config.image_size
+        self.register_buffer("background", torch.zeros(config.num_tasks, 3, size, size))
+
+    def latents(self, images: Tensor, task: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1], task int64 (B,) -> (B, h, w, D), unit variance a cell."""
+        z = self.encoder(images - self.background[task]).permute(0, 2, 3, 1).float()
         return F.layer_norm(z, (z.shape[-1],))
 
-    def encode(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> indices int64 (B, h, w)."""
-        return self.quantizer.indices(self.latents(images))
+    def encode(self, images: Tensor, task: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1], task int64 (B,) -> indices int64 (B, h, w)."""
+        return self.quantizer.indices(self.latents(images, task))
 
-    def decode(self, indices: Tensor) -> Tensor:
-        """Indices (B, h, w) -> images (B, 3, H, W), about [-1, 1]."""
-        codes = F.embedding(indices, self.quantizer.codebook)
-        return self.decoder(codes.permute(0, 3, 1, 2)).float()
+    def decode(self, indices: Tensor, task: Tensor) -> Tensor:
+        """Indices (B, h, w), task (B,) -> images (B, 3, H, W), about [-1, 1]."""
+        return self._decode_codes(F.embedding(indices, self.quantizer.codebook), task)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor, task: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstruction (B, 3, H, W), quantiser loss, indices (B, h, w)."""
-        q = self.quantizer(self.latents(images))
-        return self.decoder(q.quantized.permute(0, 3, 1, 2)).float(), q.loss, q.indices
+        q = self.quantizer(self.latents(images, task))
+        return self._decode_codes(q.quantized, task), q.loss, q.indices
+
+    def _decode_codes(self, codes: Tensor, task: Tensor) -> Tensor:
+        difference = self.decoder(codes.permute(0, 3, 1, 2)).float()
+        return self.background[task] + difference

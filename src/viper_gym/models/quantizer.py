@@ -30,6 +30,11 @@ class VectorQuantizer(nn.Module):
             quantised input, which is how a collapsing codebook is mended.
     """
 
+    counts: Tensor
+    sums: Tensor
+    unused_for: Tensor
+    initialised: Tensor
+
     def __init__(
         self,
         codebook_size: int,

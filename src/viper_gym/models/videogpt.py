@@ -120,6 +120,8 @@ class VideoGPT(nn.Module):
     `codebook` is the tokenizer's, kept as a buffer: tokens enter as codebook vectors.
     """
 
+    codebook: Tensor
+
     def __init__(self, config: VideoGPTConfig):
         super().__init__()
         self.config = config

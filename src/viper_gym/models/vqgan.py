@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from viper_gym.models.quantizer import VectorQuantizer
+from viper_gym.models.tokenizer import FrameTokenizer
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,10 @@ def _decoder(c: VQGANConfig) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class VQGAN(nn.Module):
+class VQGAN(FrameTokenizer):
     """Frames to codes and back."""
+
+    config: VQGANConfig
 
     def __init__(self, config: VQGANConfig):
         super().__init__()
@@ -157,16 +160,16 @@ class VQGAN(nn.Module):
         """(B, 3, H, W) in [-1, 1] -> (B, h, w, D)."""
         return self.quant_conv(self.encoder(images)).permute(0, 2, 3, 1)
 
-    def encode(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> indices int64 (B, h, w)."""
+    def encode(self, images: Tensor, task: Tensor | None = None) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> indices int64 (B, h, w), whatever the task."""
         return self.quantizer.indices(self.latents(images))
 
-    def decode(self, indices: Tensor) -> Tensor:
+    def decode(self, indices: Tensor, task: Tensor | None = None) -> Tensor:
         """Indices (B, h, w) -> images (B, 3, H, W), about [-1, 1]."""
         codes = F.embedding(indices, self.quantizer.codebook)
         return self._decode_codes(codes)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, images: Tensor, task: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Reconstruction (B, 3, H, W), quantiser loss, indices (B, h, w)."""
         q = self.quantizer(self.latents(images))
         return self._decode_codes(q.quantized), q.loss, q.indices

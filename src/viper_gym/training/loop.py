@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from PIL import Image
 from rich.progress import (
@@ -72,6 +73,8 @@ def make_accelerator(config: LoopConfig) -> Accelerator:
     precision = config.precision
     if precision == "auto":
         precision = "bf16" if _fast_bf16(config.device) else "no"
+    # Accelerate keeps one state a process; two trainings in one process may differ in precision.
+    AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(mixed_precision=precision, cpu=config.device == "cpu")
 
 

@@ -1,4 +1,4 @@
-"""Train the small local tokenizer on frames of a folder of videos.
+"""Train a tokenizer on frames of a folder of videos: the small local one, or the VQ-GAN.
 
 Plain L1 and PSNR are blind to the one per cent of the picture that moves, so the loss
 weighs foreground pixels (those away from the task's median picture), and the gates logged
@@ -7,12 +7,14 @@ are foreground error and code flips in cells where no pixel changed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from accelerate import Accelerator
+from torch import Tensor, nn
 
 from viper_gym.checkpoints.bundle import save_tokenizer
 from viper_gym.data.clips import FrameSampler, split_episodes
@@ -21,10 +23,34 @@ from viper_gym.data.videos import load_folder
 from viper_gym.models.frames import to_input, to_uint8
 from viper_gym.models.patch_vq import PatchVQ, PatchVQConfig
 from viper_gym.models.quantizer import perplexity
+from viper_gym.models.tokenizer import FrameTokenizer
+from viper_gym.models.vqgan import PAPER_ATARI, PAPER_DMC, PAPER_RLBENCH, VQGAN, VQGANConfig
+from viper_gym.training.adversarial import AdversarialConfig, AdversarialLoss
 from viper_gym.training.loop import Loop, LoopConfig, learning_rate, make_accelerator
 
 FOREGROUND = 0.12  # on [-1, 1]: difference from the median picture that counts as foreground
 UNCHANGED = 2  # grey levels: a cell whose pixels all change by at most this is unchanged
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A tokenizer and the settings it is trained with."""
+
+    model: PatchVQConfig | VQGANConfig
+    batch_size: int
+    learning_rate: float
+    foreground_weight: float
+    adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
+
+
+# Perceptual weight 0 instead of the paper's 0.1: LPIPS needs weights that must be downloaded.
+_PAPER = AdversarialConfig(disc_weight=0.1)
+PRESETS = {
+    "small": Preset(PatchVQConfig(), 64, 1e-3, 30.0),
+    "paper-dmc": Preset(PAPER_DMC, 128, 1e-4, 0.0, _PAPER),
+    "paper-atari": Preset(PAPER_ATARI, 128, 1e-4, 0.0, _PAPER),
+    "paper-rlbench": Preset(PAPER_RLBENCH, 128, 1e-4, 0.0, _PAPER),
+}
 
 
 @dataclass(frozen=True)
@@ -33,33 +59,59 @@ class TokenizerTraining:
 
     data: Path = Path("data/train")
     """folder with one sub-folder of videos a task"""
-    model: PatchVQConfig = field(default_factory=PatchVQConfig)
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(out=Path("runs/tokenizer")))
-    batch_size: int = 64
+    preset: Literal["small", "paper-dmc", "paper-atari", "paper-rlbench"] = "small"
+    """architecture, losses, batch size and learning rate"""
+    codebook_size: int | None = None
+    """the preset's if left out, like the three below"""
+    batch_size: int | None = None
     """frames"""
-    learning_rate: float = 1e-3
-    foreground_weight: float = 30.0
+    learning_rate: float | None = None
+    foreground_weight: float | None = None
     """extra weight of a foreground pixel in the L1 loss"""
+    perceptual_weight: float = 0.0
+    """LPIPS term (paper: 0.1); needs the extra `lpips` and a download of VGG weights"""
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(out=Path("runs/tokenizer")))
+
+    def resolved(self) -> Preset:
+        """The preset with what was given explicitly put in."""
+        preset = PRESETS[self.preset]
+        given = {
+            key: value
+            for key in ("batch_size", "learning_rate", "foreground_weight")
+            if (value := getattr(self, key)) is not None
+        }
+        if self.codebook_size is not None:
+            given["model"] = replace(preset.model, codebook_size=self.codebook_size)
+        if self.perceptual_weight:
+            adversarial = replace(preset.adversarial, perceptual_weight=self.perceptual_weight)
+            given["adversarial"] = adversarial
+        return replace(preset, **given)
 
 
 class _Trainable:
-    def __init__(self, config: TokenizerTraining, episodes: dict[str, list[Episode]]):
+    def __init__(self, config: Preset, loop: LoopConfig, episodes: dict[str, list[Episode]]):
         self._config = config
-        self._accelerator = make_accelerator(config.loop)
+        self._accelerator = make_accelerator(loop)
         device = self._accelerator.device
-        model = PatchVQ(config.model).to(device, memory_format=torch.channels_last)
+        split = split_episodes(episodes)
+        self._sampler = FrameSampler(split.train, loop.seed)
+        self._held_out = split.held_out
+        backgrounds = np.stack([self._sampler.background[t] for t in self._sampler.tasks])
+        self._background = to_input(torch.from_numpy(backgrounds)).to(device)  # (tasks, 3, H, W)
+        model = _build(config.model, self._background)
+        model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(
             model.parameters(), config.learning_rate, betas=(0.9, 0.95), weight_decay=1e-4
         )
         self._model, self._optimizer = self._accelerator.prepare(model, optimizer)
-        self.model = self._accelerator.unwrap_model(self._model)
-        self.modules = {"tokenizer": self.model}
-        self.optimizers = {"tokenizer": optimizer}
-        split = split_episodes(episodes)
-        self._sampler = FrameSampler(split.train, config.loop.seed)
-        self._held_out = split.held_out
-        backgrounds = np.stack([self._sampler.background[t] for t in self._sampler.tasks])
-        self._background = to_input(torch.from_numpy(backgrounds)).to(device)  # (tasks, 3, H, W)
+        self.model: FrameTokenizer = self._accelerator.unwrap_model(self._model)
+        size = config.model.image_size
+        self._adversary = AdversarialLoss(config.adversarial, size, config.learning_rate, device)
+        self.modules: dict[str, nn.Module] = {"tokenizer": self.model}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {"tokenizer": optimizer}
+        if self._adversary.discriminator is not None and self._adversary.optimizer is not None:
+            self.modules["discriminator"] = self._adversary.discriminator
+            self.optimizers["discriminator"] = self._adversary.optimizer
 
     def _foreground(self, images: Tensor, tasks: Tensor) -> Tensor:
         """1 where a pixel is away from its task's median picture: (B, 1, H, W)."""
@@ -73,24 +125,26 @@ class _Trainable:
         frames, tasks = self._sampler.batch(step, c.batch_size)
         device = self._accelerator.device
         images = to_input(torch.from_numpy(frames).to(device))
-        weight = 1.0 + c.foreground_weight * self._foreground(
-            images, torch.from_numpy(tasks).to(device)
-        )
+        numbers = torch.from_numpy(tasks).to(device)
+        weight = 1.0 + c.foreground_weight * self._foreground(images, numbers)
         self._model.train()
         with self._accelerator.autocast():
-            reconstruction, quantizer_loss, indices = self._model(images)
+            reconstruction, quantizer_loss, indices = self._model(images, numbers)
         l1 = ((weight / weight.mean()) * (reconstruction - images).abs()).mean()
-        loss = l1 + quantizer_loss
+        adversarial = self._adversary.generator_term(reconstruction, images)
+        loss = l1 + quantizer_loss + adversarial
         self._optimizer.zero_grad(set_to_none=True)
         self._accelerator.backward(loss)
         self._accelerator.clip_grad_norm_(self._model.parameters(), 1.0)
         self._optimizer.step()
+        adversary = self._adversary.discriminator_step(reconstruction, images)
         use, dead = perplexity(indices, c.model.codebook_size)
         return {
             "train/weighted_l1": l1.item(),
             "train/quantizer_loss": quantizer_loss.item(),
             "train/perplexity": use,
             "train/unused_codes_in_batch": float(dead),
+            **adversary,
         }
 
     @torch.no_grad()
@@ -101,7 +155,7 @@ class _Trainable:
         for number, task in enumerate(self._sampler.tasks):
             frames = np.concatenate([e.frames[:400] for e in self._held_out[task][:2]])
             result = audit_tokenizer(
-                self.model, frames, self._background[number], self._accelerator
+                self.model, frames, number, self._background[number], self._accelerator
             )
             used.append(result.pop("indices"))
             metrics |= {f"held_out/{task}/{k}": float(v) for k, v in result.items()}  # type: ignore[arg-type]
@@ -113,31 +167,38 @@ class _Trainable:
         """Rows of held-out frames over their reconstructions, a pair of rows a task."""
         self._model.eval()
         rows = []
-        for task in self._sampler.tasks:
+        for number, task in enumerate(self._sampler.tasks):
             frames = self._held_out[task][0].frames
             frames = frames[np.linspace(0, min(len(frames), 120) - 1, 10).astype(int)]
             images = to_input(torch.from_numpy(frames)).to(self._accelerator.device)
+            index = torch.full((len(images),), number, device=images.device)
             with self._accelerator.autocast():
-                drawn = self.model.decode(self.model.encode(images))
+                drawn = self.model.decode(self.model.encode(images, index), index)
             rows += [np.concatenate(list(frames), 1), np.concatenate(list(to_uint8(drawn)), 1)]
         return np.concatenate(rows, 0).repeat(2, 0).repeat(2, 1)
 
 
 def audit_tokenizer(
-    model: PatchVQ, frames: np.ndarray, background: Tensor, accelerator: object
+    model: FrameTokenizer,
+    frames: np.ndarray,
+    task: int,
+    background: Tensor,
+    accelerator: Accelerator,
 ) -> dict[str, float | Tensor]:
     """Gates of a tokenizer on consecutive frames: foreground L1, PSNR, code flips by cell.
 
     Args:
         frames: uint8 (T, H, W, 3), concatenated episodes (their seams count for little).
-        background: median picture (3, H, W) in [-1, 1].
+        task: number of the task.
+        background: its median picture (3, H, W) in [-1, 1].
     """
     images = to_input(torch.from_numpy(frames)).to(background.device)
     indices, drawn = [], []
-    with accelerator.autocast():  # type: ignore[attr-defined]
+    with accelerator.autocast():
         for part in images.split(128):
-            indices.append(model.encode(part))
-            drawn.append(model.decode(indices[-1]))
+            index = torch.full((len(part),), task, device=part.device)
+            indices.append(model.encode(part, index))
+            drawn.append(model.decode(indices[-1], index))
     codes, reconstruction = torch.cat(indices), torch.cat(drawn).clamp(-1, 1)
     error = (reconstruction - images).abs()
     foreground = ((images - background).abs().amax(1, keepdim=True) > FOREGROUND).float()
@@ -163,19 +224,17 @@ def train_tokenizer(config: TokenizerTraining) -> Path:
         VideoDataError: the data folder is unusable.
         TrainingError: the output folder is, or a resume does not fit.
     """
-    loop = Loop(
-        config.loop, "tokenizer", _Settings(config.model, config.batch_size, config.learning_rate)
-    )
-    episodes = load_folder(config.data, config.model.image_size, min_frames=2)
-    trainable = _Trainable(config, episodes)
-    loop.run(trainable, lambda: save_tokenizer(trainable.model, config.loop.out))
+    preset = config.resolved()
+    loop = Loop(config.loop, "tokenizer", preset)
+    episodes = load_folder(config.data, preset.model.image_size, min_frames=2)
+    trainable = _Trainable(preset, config.loop, episodes)
+    loop.run(trainable, lambda: save_tokenizer(trainable.model, tuple(episodes), config.loop.out))
     return config.loop.out
 
 
-@dataclass(frozen=True)
-class _Settings:
-    """What a resumed run must share with the run it continues."""
-
-    model: PatchVQConfig
-    batch_size: int
-    learning_rate: float
+def _build(config: PatchVQConfig | VQGANConfig, backgrounds: Tensor) -> FrameTokenizer:
+    if isinstance(config, VQGANConfig):
+        return VQGAN(config)
+    model = PatchVQ(replace(config, num_tasks=len(backgrounds)))
+    model.background.copy_(backgrounds)
+    return model

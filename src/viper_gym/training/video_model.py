@@ -15,7 +15,9 @@ from viper_gym.checkpoints.bundle import Bundle, BundleConfig, load_tokenizer, s
 from viper_gym.data.clips import WindowSampler
 from viper_gym.data.episodes import Episode
 from viper_gym.data.videos import load_folder
+from viper_gym.errors import TrainingError
 from viper_gym.models.frames import to_input, to_uint8
+from viper_gym.models.tokenizer import FrameTokenizer
 from viper_gym.models.videogpt import VideoGPT, VideoGPTConfig
 from viper_gym.training.loop import Loop, LoopConfig, learning_rate, make_accelerator
 
@@ -48,14 +50,18 @@ class VideoModelTraining:
 
 class _Trainable:
     def __init__(
-        self, config: VideoModelTraining, codes: dict[str, list[np.ndarray]], tokenizer: nn.Module
+        self,
+        config: VideoModelTraining,
+        codes: dict[str, list[np.ndarray]],
+        tokenizer: FrameTokenizer,
     ):
         self._config = config
         self._accelerator = make_accelerator(config.loop)
         device = self._accelerator.device
         model = VideoGPT(config.model).to(device)
-        model.codebook.copy_(tokenizer.quantizer.codebook)  # type: ignore[union-attr, operator]
-        decay, plain = [], []
+        model.codebook.copy_(tokenizer.quantizer.codebook)
+        decay: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
         for parameter in model.parameters():
             (decay if parameter.ndim >= 2 else plain).append(parameter)
         optimizer = torch.optim.AdamW(
@@ -70,8 +76,8 @@ class _Trainable:
         self.ema = copy.deepcopy(model).requires_grad_(False)
         self._forward: Any = torch.compile(model.log_prob) if config.compile else model.log_prob
         self._optimizer = self._accelerator.prepare(optimizer)
-        self.modules = {"model": model, "ema": self.ema}
-        self.optimizers = {"model": optimizer}
+        self.modules: dict[str, nn.Module] = {"model": model, "ema": self.ema}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {"model": optimizer}
         self._tokenizer = tokenizer.to(device)
         held_out = {t: c[-max(1, len(c) // 10) :] for t, c in codes.items()}
         train = {t: c[: -max(1, len(c) // 10)] or c for t, c in codes.items()}
@@ -139,22 +145,26 @@ class _Trainable:
         drawn = self.ema.generate(tensor[:, :half], tensor.shape[1] - half, index)
         imagined = torch.cat([tensor[:, :half], drawn], 1)
         rows = []
-        for real, dream in zip(tensor, imagined, strict=True):
+        for number, (real, dream) in enumerate(zip(tensor, imagined, strict=True)):
+            index = torch.full((len(real),), int(tasks[number]), device=real.device)
             for row in (real, dream):
-                rows.append(np.concatenate(list(to_uint8(self._tokenizer.decode(row))), 1))  # type: ignore[operator]
+                rows.append(np.concatenate(list(to_uint8(self._tokenizer.decode(row, index))), 1))
         return np.concatenate(rows, 0).repeat(2, 0).repeat(2, 1)
 
 
 @torch.inference_mode()
 def encode_episodes(
-    tokenizer: nn.Module, episodes: list[Episode], batch: int = 128
+    tokenizer: FrameTokenizer, episodes: list[Episode], task: int, batch: int = 128
 ) -> list[np.ndarray]:
     """Codes of every frame: one int16 (T, h, w) an episode."""
     encoded = []
     device = next(tokenizer.parameters()).device
     for episode in episodes:
         frames = torch.from_numpy(episode.frames)
-        parts = [tokenizer.encode(to_input(p.to(device))) for p in frames.split(batch)]  # type: ignore[operator]
+        parts = []
+        for part in frames.split(batch):
+            index = torch.full((len(part),), task, device=device)
+            parts.append(tokenizer.encode(to_input(part.to(device)), index))
         encoded.append(torch.cat(parts).cpu().numpy().astype(np.int16))
     return encoded
 
@@ -177,11 +187,13 @@ def train_video_model(config: VideoModelTraining) -> Path:
     """
     from viper_gym import __version__
 
-    kind, tokenizer = load_tokenizer(config.tokenizer)
+    kind, known, tokenizer = load_tokenizer(config.tokenizer)
     shape: Any = tokenizer.config
     span = (config.model.sequence_length - 1) * config.frame_stride + 1
     episodes = load_folder(config.data, shape.image_size, min_frames=span)
     tasks = tuple(episodes)
+    if tasks != known:
+        raise TrainingError(f"the tokenizer knows the tasks {known}, the data has {tasks}")
     config = replace(
         config,
         model=replace(
@@ -194,7 +206,7 @@ def train_video_model(config: VideoModelTraining) -> Path:
     )
     settings = _Settings(config.model, config.frame_stride, config.batch_size, config.learning_rate)
     loop = Loop(config.loop, "video model", settings)
-    codes = {task: encode_episodes(tokenizer, items) for task, items in episodes.items()}
+    codes = {t: encode_episodes(tokenizer, e, n) for n, (t, e) in enumerate(episodes.items())}
     preprocessing = _preprocessing(episodes)
     del episodes  # the frames are large; from here on only codes are needed
     trainable = _Trainable(config, codes, tokenizer)

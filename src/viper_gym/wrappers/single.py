@@ -57,8 +57,8 @@ class ViperRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
     Example:
         >>> import gymnasium as gym
         >>> from viper_gym import ViperRewardWrapper
-        >>> env = gym.make("Hopper-v5", render_mode="rgb_array", width=64, height=64)  # doctest: +SKIP
-        >>> env = ViperRewardWrapper(env, "org/bundle", task="hopper")  # doctest: +SKIP
+        >>> env = gym.make("Hopper-v5", render_mode="rgb_array", width=64, height=64)
+        >>> env = ViperRewardWrapper(env, "org/bundle", task="hopper")
     """
 
     def __init__(

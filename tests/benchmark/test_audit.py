@@ -1,0 +1,79 @@
+"""The audit's figures on videos whose likelihoods are known by construction."""
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import SIZE, random_video_model, toy_bundle
+from viper_gym.benchmark.audit import audit_task, summary
+from viper_gym.benchmark.calibration import calibrate
+from viper_gym.benchmark.metrics import gap_in_deviations, share_of_pairs, spearman
+from viper_gym.data.episodes import Episode
+from viper_gym.errors import CheckpointError
+from viper_gym.likelihood.reward_model import VideoRewardModel
+
+
+def test_metrics_on_hand_computed_numbers():
+    assert share_of_pairs(np.array([2.0, 3.0]), np.array([1.0, 2.0])) == 3.5 / 4
+    assert spearman(np.array([1, 2, 3.0]), np.array([10, 30, 20.0])) == pytest.approx(0.5)
+    assert np.isnan(spearman(np.array([1, 1, 1.0]), np.array([1, 2, 3.0])))
+    assert gap_in_deviations(np.array([2.0, 4.0]), np.array([1.0])) == pytest.approx(2 / 2**0.5)
+
+
+def brightness_model() -> VideoRewardModel:
+    """The brighter a frame, the likelier: ln p of code c rises with c."""
+    model = random_video_model(classes=0)
+    with torch.no_grad():
+        model.head.weight.zero_()
+        model.head.bias.copy_(torch.arange(16.0) / 4)
+    return VideoRewardModel(toy_bundle(model, tasks=("a",)), device="cpu", dtype="fp32")
+
+
+def video(levels: np.ndarray, reward: float = 0.0) -> Episode:
+    frames = np.repeat((16 * levels + 8).astype(np.uint8)[:, None, None, None], SIZE, 1)
+    frames = np.repeat(np.repeat(frames, SIZE, 2), 3, 3)
+    return Episode(frames, np.full(len(levels) - 1, reward, np.float32))
+
+
+@pytest.fixture
+def episodes(rng):
+    def level(mean, n=80):
+        return np.clip(rng.normal(mean, 1.5, n).round(), 0, 15)
+
+    return {
+        "expert": [video(level(12), 1.0) for _ in range(6)],
+        "random": [video(level(3)) for _ in range(6)],
+        "zero": [video(level(6)) for _ in range(6)],
+        "graded": [video(level(m), m) for m in np.linspace(1, 13, 12)],
+    }
+
+
+def test_audit_of_a_reward_that_ranks(episodes):
+    audit, _ = audit_task(brightness_model(), "a", episodes, cheap=("zero", "random"))
+    assert audit.auroc_random == 1.0
+    assert audit.spearman > 0.95
+    assert audit.beats_cheap == 1.0
+    assert audit.best_cheap == "zero"
+    assert audit.gap > 3
+    assert audit.beats_by_age == {"50-100": 1.0}
+    assert audit.episodes["expert"] == 6
+    config = calibrate(brightness_model().config, audit)
+    levels = config.calibration["a"]
+    assert levels.low == audit.levels["zero"] < levels.high == audit.levels["expert"]
+
+
+def test_a_cheap_behaviour_that_wins_is_called_unsafe(episodes):
+    episodes["zero"] = [video(np.full(80, 15.0)) for _ in range(4)]
+    audit, _ = audit_task(brightness_model(), "a", episodes, cheap=("zero", "random"))
+    assert audit.beats["zero"] == 0.0
+    assert audit.verdict[0].startswith("UNSAFE") and "zero" in audit.verdict[0]
+    with pytest.raises(CheckpointError, match="cheap behaviour 'zero'"):
+        calibrate(brightness_model().config, audit)
+    assert summary(audit)["beats_cheap"] == 0.0
+
+
+def test_cheap_episodes_that_do_the_task_are_counted_and_left_out(episodes):
+    episodes["zero"][0] = video(np.full(80, 15.0), reward=1.0)
+    audit, _ = audit_task(brightness_model(), "a", episodes, cheap=("zero", "random"))
+    assert audit.successful_cheap["zero"] == 1
+    assert audit.beats_cheap == 1.0

@@ -1,0 +1,121 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from viper_gym.checkpoints.bundle import (
+    Bundle,
+    BundleConfig,
+    Calibration,
+    load_bundle,
+    save_bundle,
+)
+from viper_gym.checkpoints.index import read_index, resolve
+from viper_gym.errors import CheckpointError
+from viper_gym.models.patch_vq import PatchVQ, PatchVQConfig
+from viper_gym.models.videogpt import VideoGPT, VideoGPTConfig
+from viper_gym.models.vqgan import VQGAN, VQGANConfig
+
+
+def small_bundle(kind: str = "patch_vq") -> Bundle:
+    torch.manual_seed(0)
+    if kind == "patch_vq":
+        tokenizer = PatchVQ(PatchVQConfig(16, 8, 8, 4, 16, num_tasks=2))
+    else:
+        shape = VQGANConfig(16, 8, (1, 2), 1, (8,), 4, codebook_size=8, codebook_dim=4)
+        tokenizer = VQGAN(shape)
+    grid = tokenizer.config.grid_size
+    video = VideoGPT(VideoGPTConfig(4, grid, 8, 4, 12, 24, 2, 1, num_classes=2))
+    config = BundleConfig(
+        kind, tokenizer.config, video.config, ("a", "b"), 2,
+        preprocessing={"a": {"camera": 0}}, calibration={"a": Calibration(-3.0, -1.0, "x")},
+    )  # fmt: skip
+    return Bundle(config, tokenizer, video)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save_bundle(small_bundle(), tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", ["patch_vq", "vqgan"])
+def test_round_trip(tmp_path, kind):
+    bundle = small_bundle(kind)
+    save_bundle(bundle, tmp_path)
+    back = load_bundle(tmp_path)
+    assert back.config == bundle.config
+    for name in ("tokenizer", "video_model"):
+        before, after = getattr(bundle, name).state_dict(), getattr(back, name).state_dict()
+        assert all(torch.equal(before[k], after[k]) for k in before)
+    assert not any(p.suffix in (".pkl", ".pt", ".bin") for p in tmp_path.iterdir())
+
+
+def edit(folder, change):
+    data = json.loads((folder / "config.json").read_text())
+    change(data)
+    (folder / "config.json").write_text(json.dumps(data))
+
+
+def test_foreign_folders_and_versions(tmp_path, folder):
+    with pytest.raises(CheckpointError, match=r"config\.json is missing"):
+        load_bundle(tmp_path / "nothing")
+    edit(folder, lambda d: d.update(format_version=99))
+    with pytest.raises(CheckpointError, match="expected format_version 1, got 99"):
+        load_bundle(folder)
+    (folder / "config.json").write_text("{")
+    with pytest.raises(CheckpointError, match="not valid JSON"):
+        load_bundle(folder)
+
+
+def test_unknown_and_missing_keys(folder):
+    edit(folder, lambda d: d["video_model"].update(surprise=1))
+    with pytest.raises(CheckpointError, match=r"unknown keys \['surprise'\]"):
+        load_bundle(folder)
+
+
+def test_parts_that_do_not_fit_each_other(folder):
+    edit(folder, lambda d: d["video_model"].update(codebook_size=9))
+    with pytest.raises(CheckpointError, match="tokenizer has codebook_size 8, video model 9"):
+        load_bundle(folder)
+
+
+def test_wrong_shapes_are_found_before_use(folder):
+    edit(folder, lambda d: d["video_model"].update(mlp_dim=25))
+    with pytest.raises(CheckpointError, match=r"has shape .* config\.json says"):
+        load_bundle(folder)
+
+
+def test_truncated_weights(folder):
+    path = folder / "video_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=r"video_model\.safetensors: not a readable"):
+        load_bundle(folder)
+    path.unlink()
+    with pytest.raises(CheckpointError, match="missing"):
+        load_bundle(folder)
+
+
+def test_missing_tensor_and_nan(folder):
+    path = folder / "video_model.safetensors"
+    weights = load_file(path)
+    start = weights.pop("start")
+    save_file(weights, path)
+    with pytest.raises(CheckpointError, match=r"missing tensors \['start'\]"):
+        load_bundle(folder)
+    save_file({**weights, "start": start * float("nan")}, path)
+    with pytest.raises(CheckpointError, match="start has NaN"):
+        load_bundle(folder)
+
+
+def test_names_resolve_to_folders(folder):
+    assert resolve(str(folder)) == folder
+    assert (resolve("dmc") / "config.json").is_file()
+    with pytest.raises(CheckpointError, match="neither a folder, nor a suite"):
+        resolve("nonsense")
+
+
+def test_every_indexed_task_is_in_its_bundle():
+    for suite, entry in read_index().items():
+        assert entry.tasks == load_bundle(resolve(suite)).config.tasks

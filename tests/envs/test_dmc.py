@@ -1,0 +1,155 @@
+"""Real dm_control, real pixels."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from viper_gym.data.episodes import Episode
+from viper_gym.envs.behaviours import BEHAVIOURS, Switch, plan_episode
+from viper_gym.envs.collect import collect, read_index
+from viper_gym.envs.dmc import DMCEnv
+from viper_gym.envs.oracle import Oracle
+from viper_gym.envs.tasks import DMC_TASKS
+from viper_gym.errors import UnknownTask
+
+
+@pytest.mark.parametrize("task", sorted(DMC_TASKS))
+def test_frames_show_the_task(task):
+    env = DMCEnv(task)
+    first, _ = env.reset(seed=1)
+    assert env.observation_space.contains(first)
+    assert first.std() > 5  # a picture, not a blank
+    env.action_space.seed(0)
+    for _ in range(30):
+        frame, reward, terminated, truncated, info = env.step(env.action_space.sample())
+    assert (np.abs(frame.astype(int) - first) > 16).sum() > 10
+    assert not (terminated or truncated) and reward >= 0 and info == {}
+    env.close()
+
+
+def test_episode_is_500_steps_and_seeded():
+    returns, frames = [], []
+    for _ in range(2):
+        env = DMCEnv("cartpole_swingup", observation="state")
+        env.reset(seed=5)
+        total, steps, over = 0.0, 0, False
+        while not over:
+            _, reward, terminated, over, _ = env.step(np.array([0.3]))
+            total, steps = total + reward, steps + 1
+            assert not terminated
+        returns.append(total)
+        frames.append(env.render())
+    assert steps == 500
+    assert returns[0] == returns[1]
+    assert np.abs(frames[0].astype(int) - frames[1]).max() <= 2
+    env.reset(seed=6)
+    assert env.observation_space.contains(env.state())
+
+
+def test_the_whole_rail_is_in_the_picture():
+    """The default camera crops it; an agent then learns to leave the picture."""
+    env = DMCEnv("cartpole_swingup")
+    background = env.reset(seed=0)[0]
+    for side in (-1.0, 1.0):
+        env.reset(seed=0)
+        for _ in range(60):
+            frame, *_ = env.step(np.array([side]))
+        changed = np.abs(frame.astype(int) - background).max(-1) > 40
+        assert changed[:, :8].any() or changed[:, -8:].any()
+
+
+def test_unknown_names():
+    with pytest.raises(UnknownTask, match="cartpole_swingup"):
+        DMCEnv("cartpole_fly")
+    with pytest.raises(ValueError, match="'fast' or 'full'"):
+        DMCEnv("cartpole_swingup", render_quality="ultra").reset()
+
+
+@pytest.mark.parametrize("task", ["cartpole_swingup", "cup_catch"])
+def test_oracles_solve_their_tasks(task):
+    env, oracle = DMCEnv(task, observation="state"), Oracle(task)
+    env.reset(seed=77)
+    total, over = 0.0, False
+    while not over:
+        _, reward, _, over, _ = env.step(oracle(env.state()))
+        total += reward
+    assert total >= 0.9 * DMC_TASKS[task].expert_return
+
+
+def test_plans_are_deterministic_and_diverse():
+    oracle = Oracle("cartpole_swingup")
+    for behaviour in BEHAVIOURS:
+        a, b = plan_episode(behaviour, oracle, 1, 3), plan_episode(behaviour, oracle, 1, 3)
+        assert (a.note, a.warmup_steps, a.length) == (b.note, b.warmup_steps, b.length)
+    notes = {plan_episode("diverse", oracle, 1, seed).note for seed in range(20)}
+    assert len(notes) > 10
+    with pytest.raises(ValueError, match="unknown behaviour"):
+        plan_episode("fly", oracle, 1, 0)
+
+
+def test_switch_changes_hands_after_exactly_n_steps():
+    class Always:
+        def __init__(self, value):
+            self.value = value
+
+        def reset(self, rng):
+            pass
+
+        def __call__(self, state):
+            return self.value
+
+    policy = Switch(Always(1), 3, Always(2))
+    policy.reset(np.random.default_rng(0))
+    assert [policy(None) for _ in range(5)] == [1, 1, 1, 2, 2]
+
+
+def test_interrupted_collection_goes_on_without_gaps_or_doubles(tmp_path):
+    first = collect("cartpole_swingup", "random", 2, tmp_path, first_seed=7, workers=0)
+    stamps = [p.stat().st_mtime_ns for p in first]
+    index = first[0].parent / "index.jsonl"
+    index.write_text(index.read_text() + '{"seed": 9, "ke')  # killed while writing
+    again = collect("cartpole_swingup", "random", 3, tmp_path, first_seed=7, workers=0)
+    assert [p.name for p in again] == [f"episode_{s:07d}.npz" for s in (7, 8, 9)]
+    assert [p.stat().st_mtime_ns for p in again[:2]] == stamps
+    episode = Episode.load(again[2])
+    assert episode.frames.shape == (501, 64, 64, 3)
+    assert episode.meta["task"] == "cartpole_swingup" and episode.meta["fovy"] == 64.0
+    assert {line["seed"] for line in read_index(index)} == {7, 8, 9}
+
+
+def test_no_opengl_names_the_library_to_install():
+    code = (
+        "from viper_gym.envs.dmc import DMCEnv\n"
+        "from viper_gym.errors import RenderingUnavailable\n"
+        "env = DMCEnv('cartpole_swingup')\n"
+        "try: env.reset()\n"
+        "except RenderingUnavailable as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PATH": "/usr/bin:/bin", "MUJOCO_GL": "disable"},
+        capture_output=True,
+        text=True,
+    )
+    assert "libegl1" in done.stdout, done.stderr
+
+
+def test_missing_extra_gives_the_pip_line():
+    code = (
+        "import sys; sys.modules['dm_control'] = None\n"
+        "import gymnasium as gym, viper_gym\n"
+        "from viper_gym.errors import DependencyNotInstalled\n"
+        "try: gym.make('viper/dmc-cartpole_swingup-v0')\n"
+        "except DependencyNotInstalled as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert 'pip install "viper-gym[dmc]"' in done.stdout, done.stderr
+
+
+def test_index_lines_are_json(tmp_path):
+    collect("cartpole_swingup", "zero", 1, tmp_path, first_seed=1, workers=0)
+    (line,) = (tmp_path / "cartpole_swingup" / "zero" / "index.jsonl").read_text().splitlines()
+    assert json.loads(line)["return"] < 50

@@ -1,0 +1,93 @@
+"""The commands as a user types them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from viper_gym.data.episodes import Episode
+from viper_gym.envs.collect import collect
+
+COMMANDS = ("demo", "tasks", "collect", "evaluate", "score", "sample")
+
+
+def viper(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "viper_gym", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(command):
+    assert "usage: viper-gym" in viper(command, "--help").stdout
+
+
+def test_train_help_comes_from_the_dataclasses():
+    assert "--frame-stride" in viper("train", "video-model", "--help").stdout
+    assert "paper-atari" in viper("train", "tokenizer", "--help").stdout
+
+
+def test_tasks_as_json():
+    rows = json.loads(viper("tasks", "--json").stdout)
+    assert {"id", "checkpoint", "oracle_return", "paper_expert_return"} == set(rows[0])
+
+
+@pytest.fixture(scope="module")
+def episode(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("episodes")
+    return collect("cartpole_swingup", "expert", 1, folder, first_seed=5, workers=0)[0]
+
+
+def test_score_and_sample_a_video(episode, tmp_path):
+    done = viper(
+        "score", episode, "--task", "cartpole_swingup", "--out", tmp_path / "s.png", "--json"
+    )
+    figures = json.loads(done.stdout)
+    assert len(figures["rewards"]) == 500
+    assert np.isclose(np.mean(figures["rewards"]), figures["mean_reward"], atol=1e-3)
+    assert Image.open(tmp_path / "s.png").size[0] > 500
+    out = tmp_path / "s.gif"
+    assert (
+        viper(
+            "sample", episode, "--task", "cartpole_swingup", "--out", out, "--frames", 4
+        ).returncode
+        == 0
+    )
+    assert Image.open(out).n_frames > 4
+
+
+def test_bad_input_is_one_named_error(tmp_path):
+    Episode(np.zeros((1, 64, 64, 3), np.uint8)).save(tmp_path / "one.npz")
+    Episode(np.zeros((9, 32, 32, 3), np.uint8)).save(tmp_path / "small.npz")
+    cases = {
+        ("score", tmp_path / "one.npz"): "VideoDataError",
+        ("score", tmp_path / "small.npz", "--task", "cup_catch"): "FrameMismatch",
+        ("score", tmp_path / "none.mp4"): "VideoDataError",
+        ("evaluate", "--checkpoint", "nonsense"): "CheckpointError",
+        ("evaluate", "--tasks", "fly"): "UnknownTask",
+        ("train", "tokenizer", "--data", tmp_path / "nothing"): "VideoDataError",
+    }
+    for arguments, name in cases.items():
+        done = viper(*arguments, cwd=tmp_path)
+        assert done.returncode == 2, (arguments, done.stderr)
+        assert name in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_evaluate_a_folder_of_ones_own(episode, tmp_path):
+    from shutil import copy
+
+    for i, behaviour in enumerate(("expert", "expert", "random")):
+        target = tmp_path / "own" / "cartpole_swingup" / behaviour
+        target.mkdir(parents=True, exist_ok=True)
+        copy(episode, target / f"{i}.npz")
+    done = viper(
+        "evaluate", "--episodes", tmp_path / "own", "--tasks", "cartpole_swingup",
+        "--out", tmp_path / "out", "--json",
+    )  # fmt: skip
+    figures = json.loads(done.stdout)["tasks"]["cartpole_swingup"]
+    assert figures["auroc_random"] == 0.5  # the "random" episode is the expert's own
+    assert (tmp_path / "out" / "cartpole_swingup_rewards.png").exists()
+    assert (tmp_path / "out" / "cartpole_swingup_rollout.gif").exists()

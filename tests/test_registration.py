@@ -1,0 +1,71 @@
+"""The registered ids with the bundled checkpoint: offline, real reward."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+import viper_gym
+from viper_gym import ViperRewardWrapper
+from viper_gym.checkpoints.index import read_index
+from viper_gym.errors import PreprocessingMismatch
+
+TASKS = read_index()["dmc"].tasks
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_id_steps_with_a_real_reward(task):
+    env = gym.make(f"viper/dmc-{task}-v0", device="cpu")
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    rewards, infos = [], []
+    for _ in range(20):
+        _, reward, _, _, info = env.step(env.action_space.sample())
+        rewards.append(reward)
+        infos.append(info)
+    assert np.ptp(rewards) > 0
+    assert all(info["viper/log_prob"] < 0 for info in infos)
+    env.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*")
+@pytest.mark.parametrize("observation", ["pixels", "state"])
+def test_check_env_passes_and_seeds_reproduce(observation):
+    env = gym.make("viper/dmc-cartpole_swingup-v0", observation=observation, device="cpu")
+    check_env(env.unwrapped)
+    runs = []
+    for _ in range(2):
+        env.reset(seed=3)
+        runs.append([env.step(np.array([0.5], np.float32))[1] for _ in range(25)])
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.filterwarnings("ignore:.*")
+def test_check_env_passes_on_a_wrapped_env():
+    from viper_gym.envs.dmc import DMCEnv
+
+    check_env(ViperRewardWrapper(DMCEnv("cup_catch"), "dmc", "cup_catch", device="cpu"))
+
+
+def test_spec_survives_json_and_make():
+    env = gym.make("viper_gym:viper/dmc-reacher_easy-v0", bonus="rnd", beta=0.5)
+    spec = gym.envs.registration.EnvSpec.from_json(env.spec.to_json())
+    again = gym.make(spec)
+    assert again.get_wrapper_attr("task") == "reacher_easy"
+
+
+def test_another_render_quality_is_refused():
+    with pytest.raises(PreprocessingMismatch, match=r"render_quality.*'fast'.*'full'"):
+        gym.make("viper/dmc-cartpole_swingup-v0", render_quality="full")
+
+
+def test_public_names():
+    for name in viper_gym.__all__:
+        assert getattr(viper_gym, name) is not None
+    with pytest.raises(AttributeError):
+        viper_gym.nothing  # noqa: B018

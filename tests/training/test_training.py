@@ -1,0 +1,153 @@
+"""Training on small real videos: it learns, it resumes exactly, it refuses what does not fit."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from viper_gym.checkpoints.bundle import load_bundle, load_tokenizer
+from viper_gym.data.episodes import Episode
+from viper_gym.errors import TrainingError
+from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.models.discriminator import DiscriminatorConfig
+from viper_gym.models.patch_vq import PatchVQConfig
+from viper_gym.models.videogpt import VideoGPTConfig
+from viper_gym.models.vqgan import VQGANConfig
+from viper_gym.training.adversarial import AdversarialConfig
+from viper_gym.training.loop import LoopConfig
+from viper_gym.training.tokenizer import PRESETS, TokenizerTraining, train_tokenizer
+from viper_gym.training.video_model import VideoModelTraining, train_video_model
+
+SHAPE = PatchVQConfig(16, 4, codebook_size=16, codebook_dim=8, width=32)
+VIDEO = VideoGPTConfig(sequence_length=4, embed_dim=48, mlp_dim=96, num_heads=2, num_layers=2)
+
+
+def moving_square(start: int, direction: int, length: int = 16) -> np.ndarray:
+    """A bright 4x4 square that walks one pixel a frame on a dark ground."""
+    video = np.full((length, 16, 16, 3), 40, np.uint8)
+    for t in range(length):
+        x = (start + direction * t) % 13
+        video[t, 6:10, x : x + 4] = (220, 160, 90)
+    return video
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    root = tmp_path_factory.mktemp("videos")
+    for task, direction in (("left", -1), ("right", 1)):
+        for i in range(12):
+            Episode(moving_square(i, direction)).save(root / task / f"{i}.npz")
+    return root
+
+
+def tokenizer_config(data, out, steps, **loop) -> TokenizerTraining:
+    settings = LoopConfig(out=out, steps=steps, eval_every=1000, device="cpu", **loop)
+    return TokenizerTraining(data, batch_size=32, learning_rate=3e-3, loop=settings)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny_presets():
+    """16x16 videos: the presets' shapes, made to fit."""
+    small, paper = PRESETS["small"], PRESETS["paper-dmc"]
+    vqgan = VQGANConfig(16, 8, (1, 2, 2), 1, (), 8, codebook_size=16, codebook_dim=8)
+    tiny = AdversarialConfig(0.1, 1.0, discriminator=DiscriminatorConfig(8, 16))
+    PRESETS["small"] = replace(small, model=SHAPE)
+    PRESETS["paper-dmc"] = replace(paper, model=vqgan, batch_size=16, adversarial=tiny)
+    yield
+    PRESETS.update({"small": small, "paper-dmc": paper})
+
+
+@pytest.fixture(scope="module")
+def tokenizer(data, tiny_presets, tmp_path_factory):
+    return train_tokenizer(tokenizer_config(data, tmp_path_factory.mktemp("tok"), 250))
+
+
+def video_config(data, tokenizer, out, steps, **loop) -> VideoModelTraining:
+    settings = LoopConfig(
+        out=out, steps=steps, eval_every=1000, device="cpu", precision="no", **loop
+    )
+    return VideoModelTraining(
+        data, tokenizer, VIDEO, settings, frame_stride=1, batch_size=16, learning_rate=3e-3
+    )
+
+
+def metrics(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_tokenizer_draws_what_moves(tokenizer):
+    final = metrics(tokenizer)[-1]
+    for task in ("left", "right"):
+        assert final[f"held_out/{task}/foreground_l1"] < 0.15
+        assert final[f"held_out/{task}/flips_unchanged"] == 0.0
+    assert list((tokenizer / "samples").glob("*.png"))
+
+
+def test_vqgan_preset_trains_with_its_discriminator(data, tmp_path):
+    config = replace(tokenizer_config(data, tmp_path, 12), preset="paper-dmc")
+    train_tokenizer(config)
+    lines = metrics(tmp_path)
+    assert lines[-2]["train/discriminator"] > 0
+    kind, tasks, _ = load_tokenizer(tmp_path)
+    assert (kind, tasks) == ("vqgan", ("left", "right"))
+
+
+def test_video_model_learns_the_motion_of_each_task(data, tokenizer, tmp_path):
+    bundle = train_video_model(video_config(data, tokenizer, tmp_path, 450))
+    model = VideoRewardModel(load_bundle(bundle), device="cpu", dtype="fp32")
+    assert model.tasks == ("left", "right")
+    right = moving_square(2, 1, 10)[None]
+    assert model.log_prob(right, "right").mean() > model.log_prob(right, "left").mean() + 1
+    still = np.repeat(right[:, :1], 10, axis=1)
+    assert model.log_prob(right, "right").mean() > model.log_prob(still, "right").mean() + 1
+
+
+@pytest.mark.parametrize("which", ["tokenizer", "video-model"])
+def test_resume_equals_an_unbroken_run(data, tokenizer, tmp_path, which):
+    def train(out, steps, **loop):
+        if which == "tokenizer":
+            train_tokenizer(tokenizer_config(data, out, steps, **loop))
+        else:
+            train_video_model(video_config(data, tokenizer, out, steps, **loop))
+        return torch.load(out / "state.pt", weights_only=True)
+
+    class Killed(Exception):
+        pass
+
+    whole = train(tmp_path / "whole", 30)
+    # the same schedule, killed after step 14 (a checkpoint is written every step)
+    from viper_gym.training import loop as loop_module
+
+    original = loop_module.Loop._save
+
+    def save_and_die(self, trainable):
+        original(self, trainable)
+        if self.step == 14:
+            raise Killed
+
+    loop_module.Loop._save = save_and_die
+    try:
+        with pytest.raises(Killed):
+            train(tmp_path / "torn", 30, checkpoint_minutes=0.0)
+    finally:
+        loop_module.Loop._save = original
+    resumed = train(tmp_path / "torn", 30, resume=True)
+    assert resumed["step"] == whole["step"] == 30
+    for name, module in whole["modules"].items():
+        for key, value in module.items():
+            assert torch.equal(value, resumed["modules"][name][key]), (name, key)
+
+
+def test_resume_with_other_settings_is_refused(data, tokenizer, tmp_path):
+    train_video_model(video_config(data, tokenizer, tmp_path, 3))
+    other = video_config(data, tokenizer, tmp_path, 5, resume=True)
+    with pytest.raises(TrainingError, match=r"learning_rate=0\.003 \(now 0\.1\)"):
+        train_video_model(VideoModelTraining(**{**vars(other), "learning_rate": 0.1}))
+
+
+def test_unwritable_folder_is_a_clear_error(data, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match="cannot write to"):
+        train_tokenizer(tokenizer_config(data, tmp_path / "file" / "run", 3))

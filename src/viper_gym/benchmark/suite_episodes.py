@@ -21,7 +21,7 @@ FULL_AUDIT = {
     "random": 10,
     "stop": 10,
 }
-CALIBRATION = {"expert": 8, "zero": 6, "small": 6, "constant": 6, "random": 6}
+CALIBRATION = {"expert": 6, "zero": 4, "small": 4, "constant": 6, "random": 4}
 QUICK_AUDIT = {"expert": 4, "graded": 10, "zero": 2, "small": 2, "constant": 2, "random": 3}
 
 

@@ -1,0 +1,117 @@
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from viper_gym.data.clips import FrameSampler, WindowSampler, split_episodes
+from viper_gym.data.episodes import Episode
+from viper_gym.data.videos import load_folder, read_video
+from viper_gym.errors import VideoDataError
+
+
+def frames(n: int, size: int = 32, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
+
+
+def write_mp4(path, video):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264rgb", rate=20, options={"crf": "0"})
+        stream.width, stream.height, stream.pix_fmt = video.shape[2], video.shape[1], "rgb24"
+        for frame in video:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        container.mux(stream.encode())
+
+
+def test_episode_round_trip_is_lossless(tmp_path):
+    episode = Episode(frames(5), np.arange(4.0, dtype=np.float32), {"task": "x"})
+    episode.save(tmp_path / "a" / "e.npz")
+    back = Episode.load(tmp_path / "a" / "e.npz")
+    assert np.array_equal(back.frames, episode.frames)
+    assert back.task_return == 6.0
+    assert back.meta == {"task": "x"}
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["e.npz"]
+
+
+def test_truncated_and_foreign_npz_are_named(tmp_path):
+    Episode(frames(5)).save(tmp_path / "e.npz")
+    data = (tmp_path / "e.npz").read_bytes()
+    (tmp_path / "torn.npz").write_bytes(data[: len(data) // 2])
+    with pytest.raises(VideoDataError, match=r"torn\.npz"):
+        Episode.load(tmp_path / "torn.npz")
+    np.savez(tmp_path / "other.npz", pixels=frames(3))
+    with pytest.raises(VideoDataError, match=r"'frames', found \['pixels'\]"):
+        Episode.load(tmp_path / "other.npz")
+
+
+def test_every_format_reads_the_same_frames(tmp_path):
+    video = frames(12)
+    write_mp4(tmp_path / "v.mp4", video)
+    (tmp_path / "pictures").mkdir()
+    for i, frame in enumerate(video):  # not zero-padded: 10 must come after 9
+        Image.fromarray(frame).save(tmp_path / "pictures" / f"frame_{i}.png")
+    Episode(video).save(tmp_path / "v.npz")
+    for name in ("v.mp4", "pictures", "v.npz"):
+        assert np.array_equal(read_video(tmp_path / name, 32).frames, video), name
+
+
+def test_gif_is_read_and_resized(tmp_path):
+    images = [Image.fromarray(np.full((40, 60, 3), 30 * i, np.uint8)) for i in range(4)]
+    images[0].save(tmp_path / "v.gif", save_all=True, append_images=images[1:])
+    assert read_video(tmp_path / "v.gif", 32).frames.shape == (4, 32, 32, 3)
+
+
+def test_unusable_folders_are_named(tmp_path):
+    with pytest.raises(VideoDataError, match="no such folder"):
+        load_folder(tmp_path / "none", 32, 4)
+    with pytest.raises(VideoDataError, match="one sub-folder a task"):
+        load_folder(tmp_path, 32, 4)
+    (tmp_path / "walk").mkdir()
+    with pytest.raises(VideoDataError, match="walk: no videos"):
+        load_folder(tmp_path, 32, 4)
+    Episode(frames(3)).save(tmp_path / "walk" / "short.npz")
+    with pytest.raises(VideoDataError, match=r"short\.npz: 3 frames, but a window needs 4"):
+        load_folder(tmp_path, 32, 4)
+    Episode(frames(9, size=16)).save(tmp_path / "walk" / "short.npz")
+    with pytest.raises(VideoDataError, match=r"\(T, 32, 32, 3\), got uint8 \(9, 16, 16, 3\)"):
+        load_folder(tmp_path, 32, 4)
+    (tmp_path / "walk" / "short.npz").unlink()
+    (tmp_path / "walk" / "v.mp4").write_bytes(b"not a video")
+    with pytest.raises(VideoDataError, match=r"v\.mp4"):
+        load_folder(tmp_path, 32, 4)
+
+
+def coded_episode(number: int, length: int) -> np.ndarray:
+    """Codes whose first cell is the episode and whose second is the time."""
+    codes = np.zeros((length, 2, 2), np.int16)
+    codes[:, 0, 0], codes[:, 0, 1] = number, np.arange(length)
+    return codes
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_windows_are_strided_and_never_cross_episodes(stride):
+    codes = {"a": [coded_episode(i, 13 + i) for i in range(4)], "b": [coded_episode(9, 13)]}
+    sampler = WindowSampler(codes, sequence_length=4, frame_stride=stride)
+    seen = set()
+    for step in range(200):
+        windows, tasks = sampler.batch(step, 6)
+        for window, task in zip(windows, tasks, strict=True):
+            assert len(set(window[:, 0, 0].tolist())) == 1
+            assert (np.diff(window[:, 0, 1]) == stride).all()
+            assert (window[0, 0, 0] == 9) == (task == 1)
+            seen.add((int(window[0, 0, 0]), int(window[0, 0, 1])))
+    expected = {(i, t) for i in range(4) for t in range(13 + i - 3 * stride)}
+    assert seen - {(9, t) for t in range(13)} == expected  # every window can be drawn
+
+
+def test_batches_depend_on_seed_and_step_only():
+    episodes = {"a": [Episode(frames(20, seed=i)) for i in range(3)]}
+    one, two = FrameSampler(episodes, seed=1), FrameSampler(episodes, seed=1)
+    one.batch(0, 8)
+    assert np.array_equal(one.batch(5, 8)[0], two.batch(5, 8)[0])
+    assert not np.array_equal(one.batch(6, 8)[0], two.batch(5, 8)[0])
+
+
+def test_split_holds_out_whole_episodes():
+    episodes = {"a": [Episode(frames(4, seed=i)) for i in range(10)]}
+    split = split_episodes(episodes, 0.2)
+    assert (len(split.train["a"]), len(split.held_out["a"])) == (8, 2)

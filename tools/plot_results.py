@@ -1,0 +1,43 @@
+"""Curves of both returns from the metrics.jsonl files of `examples/sb3_sac_state.py`.
+
+    python tools/plot_results.py --runs runs/cartpole_0 runs/cartpole_1 --title cartpole_swingup \
+        --oracle 855 --out docs/results/cartpole_swingup.png
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from viper_gym.benchmark.figures import learning_curves
+
+
+@dataclass
+class Args:
+    runs: tuple[Path, ...]
+    title: str
+    out: Path
+    oracle: float | None = None
+    """task return of the oracle, drawn as a dashed line"""
+
+
+def main(args: Args) -> None:
+    curves = {}
+    for run in args.runs:
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        episodes = [line for line in lines if line["phase"] == "train"]
+        columns = (
+            np.array([e[k] for e in episodes]) for k in ("step", "task_return", "viper_return")
+        )
+        curves[run.name] = tuple(columns)
+        final = [line["task_return"] for line in lines if line["phase"] == "final"]
+        if final:
+            print(f"{run.name}: final deterministic task return {np.mean(final):.0f} {final}")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    learning_curves(curves, args.title, args.oracle, args.out)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Args))

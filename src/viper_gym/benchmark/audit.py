@@ -50,6 +50,8 @@ class TaskAudit:
     """expert above the best cheap behaviour, in deviations of the expert's episode means"""
     successful_cheap: dict[str, int] = field(default_factory=dict)
     """cheap episodes left out because they did the task"""
+    failed_experts: int = 0
+    """expert episodes left out because they did not do the task"""
     verdict: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -110,7 +112,8 @@ def audit_task(
     episodes = {**episodes, **still_episodes(episodes["expert"])}
     scored = score_episodes(model, task, episodes, on_episode)
     audit = TaskAudit(task, episodes={k: len(v) for k, v in scored.items()})
-    experts = scored["expert"]
+    experts = scored["expert"] = _only_successes(scored["expert"])
+    audit.failed_experts = audit.episodes["expert"] - len(experts)
     expert_means = np.array([s.mean for s in experts])
     audit.levels = {k: float(np.mean([s.mean for s in v])) for k, v in scored.items()}
     if "random" in scored:
@@ -129,6 +132,16 @@ def audit_task(
 
 def _means(items: list[Scored]) -> np.ndarray:
     return np.array([s.mean for s in items])
+
+
+def _only_successes(experts: list[Scored]) -> list[Scored]:
+    returns = np.array([s.episode.task_return for s in experts])
+    # NaN (unknown rewards) counts as a success: then every video given is an expert's
+    return [
+        s
+        for s, r in zip(experts, returns, strict=True)
+        if not r < SUCCESS_SHARE * np.nanmax(returns)
+    ]
 
 
 def _only_failures(items: list[Scored], experts: list[Scored]) -> list[Scored]:
@@ -253,5 +266,6 @@ def summary(audit: TaskAudit) -> dict[str, Any]:
         "levels": audit.levels,
         "episodes": audit.episodes,
         "successful_cheap": audit.successful_cheap,
+        "failed_experts": audit.failed_experts,
         "verdict": audit.verdict,
     }

@@ -22,7 +22,7 @@ class RNDConfig:
     learning_rate: float = 3e-4
     batch_size: int = 32
     """frames an update"""
-    update_every: int = 4
+    update_every: int = 8
     """scored frames between updates: bounds the cost inside `env.step`"""
     memory: int = 512
     """recent frames that updates draw from"""

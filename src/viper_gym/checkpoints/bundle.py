@@ -63,6 +63,8 @@ class BundleConfig:
     preprocessing: dict[str, dict[str, Any]] = field(default_factory=dict)
     """task -> camera, size, action repeat, … of its training frames"""
     calibration: dict[str, Calibration] = field(default_factory=dict)
+    masks: dict[str, list[list[int]]] = field(default_factory=dict)
+    """task -> rows of 0 and 1 (H, W): frames are multiplied by it before they are encoded"""
     evaluation: dict[str, Any] = field(default_factory=dict)
     """figures of the last audit, and the command that made them"""
     library_version: str = ""
@@ -148,6 +150,10 @@ def _check_fit(config: BundleConfig, where: str) -> None:
     for name, (a, b) in pairs.items():
         if a != b:
             raise CheckpointError(f"{where}: tokenizer has {name} {a}, video model {b}")
+    size = tokenizer.image_size
+    for task, mask in config.masks.items():
+        if task not in config.tasks or torch.tensor(mask).shape != (size, size):
+            raise CheckpointError(f"{where}: the mask of '{task}' is not of a task, {size}x{size}")
     if isinstance(tokenizer, PatchVQConfig) and tokenizer.num_tasks != len(config.tasks):
         raise CheckpointError(
             f"{where}: {len(config.tasks)} tasks, but {tokenizer.num_tasks} tokenizer backgrounds"
@@ -224,10 +230,11 @@ def load_bundle(folder: Path) -> Bundle:
     load_weights(tokenizer, folder / TOKENIZER)
     video_model = VideoGPT(config.video_model)
     load_weights(video_model, folder / VIDEO_MODEL)
-    return Bundle(config, _frozen(tokenizer), _frozen(video_model))
+    return Bundle(config, frozen(tokenizer), frozen(video_model))
 
 
-def _frozen(module: M) -> M:
+def frozen(module: M) -> M:
+    """The module in evaluation mode, without gradients."""
     return module.eval().requires_grad_(False)
 
 
@@ -259,4 +266,4 @@ def load_tokenizer(folder: Path) -> tuple[str, tuple[str, ...], FrameTokenizer]:
     config = from_dict(_TOKENIZERS[kind][0], data["tokenizer"], str(path))
     tokenizer = _TOKENIZERS[kind][1](config)
     load_weights(tokenizer, Path(folder) / TOKENIZER)
-    return kind, tuple(data["tasks"]), _frozen(tokenizer)
+    return kind, tuple(data["tasks"]), frozen(tokenizer)

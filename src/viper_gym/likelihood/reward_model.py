@@ -50,6 +50,7 @@ class VideoRewardModel:
         self.policy = policy or ContextPolicy()
         self.bundle = bundle
         self.tokenizer = bundle.tokenizer.to(self.device)
+        self._masks = self._mask_tensor()
         self.video_model = cast_for_inference(bundle.video_model.to(self.device), self.dtype)
 
     @classmethod
@@ -130,8 +131,22 @@ class VideoRewardModel:
         """
         check_frames(frames, self.image_size, ndim=4)
         pixels = torch.from_numpy(np.ascontiguousarray(frames))
-        parts = zip(pixels.split(batch_size), tasks.split(batch_size), strict=True)
-        return torch.cat([self.tokenizer.encode(to_input(p.to(self.device)), t) for p, t in parts])
+        codes = []
+        for part, task in zip(pixels.split(batch_size), tasks.split(batch_size), strict=True):
+            part = part.to(self.device)
+            if self._masks is not None:
+                part = part * self._masks[task]
+            codes.append(self.tokenizer.encode(to_input(part), task))
+        return torch.cat(codes)
+
+    def _mask_tensor(self) -> Tensor | None:
+        """uint8 (tasks, H, W, 1), or None where no task is masked."""
+        masks = self.config.masks
+        if not masks:
+            return None
+        size = self.image_size
+        rows = [masks.get(task, [[1] * size] * size) for task in self.tasks]
+        return torch.tensor(rows, dtype=torch.uint8, device=self.device)[..., None]
 
     @torch.inference_mode()
     def decode(self, codes: Tensor, task: str | None = None) -> np.ndarray:

@@ -26,9 +26,13 @@ def check_frames(frames: np.ndarray | Tensor, image_size: int, ndim: int) -> Non
 
 
 def to_input(frames: Tensor) -> Tensor:
-    """uint8 (B, H, W, 3) -> float32 (B, 3, H, W) in [-1, 1], channels last in memory."""
+    """uint8 (B, H, W, 3) -> float32 (B, 3, H, W) in [-1, 1], contiguous.
+
+    Not channels last: those fp32 convolutions are less exact, enough to flip a near tie
+    between two codes that the authors' code decides the other way (docs/decisions.md).
+    """
     images = frames.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
-    return images.contiguous(memory_format=torch.channels_last)
+    return images.contiguous()
 
 
 def to_uint8(images: Tensor) -> np.ndarray:

@@ -125,6 +125,7 @@ class _Trainable:
         frames, tasks = self._sampler.batch(step, c.batch_size)
         device = self._accelerator.device
         images = to_input(torch.from_numpy(frames).to(device))
+        images = images.contiguous(memory_format=torch.channels_last)  # faster here
         numbers = torch.from_numpy(tasks).to(device)
         weight = 1.0 + c.foreground_weight * self._foreground(images, numbers)
         self._model.train()

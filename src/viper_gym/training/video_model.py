@@ -44,6 +44,8 @@ class VideoModelTraining:
     weight_decay: float = 0.05
     ema_decay: float = 0.998
     """of the weights that are kept (averaged over the last steps)"""
+    half: bool = False
+    """store the bundle's weights as float16, half the size; audit the bundle afterwards"""
     compile: bool = False
     """compile the network: a slow start, then faster steps"""
 
@@ -226,7 +228,7 @@ def train_video_model(config: VideoModelTraining) -> Path:
             tokenizer,
             trainable.ema,
         )
-        save_bundle(bundle, bundle_folder)
+        save_bundle(bundle, bundle_folder, torch.float16 if config.half else torch.float32)
 
     loop.run(trainable, write)
     return bundle_folder

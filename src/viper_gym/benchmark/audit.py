@@ -41,6 +41,8 @@ class TaskAudit:
     """behaviour -> share of pairs of episodes the expert wins"""
     beats_by_age: dict[str, float] = field(default_factory=dict)
     """age band -> the lowest such share over the cheap behaviours"""
+    worst_by_age: dict[str, str] = field(default_factory=dict)
+    """age band -> the cheap behaviour with that share"""
     beats_cheap: float = float("nan")
     """the lowest share over behaviours, whole episodes and bands"""
     beats_frozen: float = float("nan")
@@ -165,7 +167,7 @@ def _against_cheap(
     experts = scored["expert"]
     means = _means(experts)
     candidates: dict[str, np.ndarray] = {}
-    bands: dict[str, list[float]] = {}
+    bands: dict[str, list[tuple[float, str]]] = {}
     for name in cheap:
         if name not in scored:
             continue
@@ -178,10 +180,12 @@ def _against_cheap(
         for first, last in AGE_BANDS:
             a, b = _band(experts, first, last), _band(items, first, last)
             if len(a) and len(b):
-                bands.setdefault(f"{first}-{last}", []).append(share_of_pairs(a, b))
+                bands.setdefault(f"{first}-{last}", []).append((share_of_pairs(a, b), name))
     if not candidates:
         return
-    audit.beats_by_age = {band: min(shares) for band, shares in bands.items()}
+    worst = {band: min(shares) for band, shares in bands.items()}
+    audit.beats_by_age = {band: share for band, (share, _) in worst.items()}
+    audit.worst_by_age = {band: name for band, (_, name) in worst.items()}
     audit.beats_cheap = min([*(audit.beats[n] for n in candidates), *audit.beats_by_age.values()])
     audit.best_cheap = max(candidates, key=lambda name: candidates[name].mean())
     audit.gap = gap_in_deviations(means, candidates[audit.best_cheap])
@@ -231,10 +235,12 @@ def verdict(audit: TaskAudit) -> list[str]:
     """What the figures mean, worst news first."""
     lines = []
     if audit.beats_cheap < 0.95:
-        worst = min(
-            [(v, k) for k, v in audit.beats.items()]
-            + [(v, k) for k, v in audit.beats_by_age.items()]
-        )
+        whole = [(share, name) for name, share in audit.beats.items()]
+        aged = [
+            (share, f"{audit.worst_by_age[band]} at steps {band}")
+            for band, share in audit.beats_by_age.items()
+        ]
+        worst = min(whole + aged)
         lines.append(
             f"UNSAFE: the expert wins only {audit.beats_cheap:.0%} of the pairs against a cheap "
             f"behaviour ({worst[1]}); an agent may find it"
@@ -263,6 +269,7 @@ def summary(audit: TaskAudit) -> dict[str, Any]:
         "gap_sd": audit.gap,
         "beats": audit.beats,
         "beats_by_age": audit.beats_by_age,
+        "worst_by_age": audit.worst_by_age,
         "levels": audit.levels,
         "episodes": audit.episodes,
         "successful_cheap": audit.successful_cheap,

@@ -20,7 +20,7 @@ def calibrate(config: BundleConfig, audit: TaskAudit) -> BundleConfig:
         CheckpointError: a cheap behaviour is at or above the expert's level; such a reward
             teaches that behaviour, whatever its scale.
     """
-    low, cheap = max((audit.levels[name], name) for name in REACHABLE if name in audit.levels)
+    low, cheap = max((audit.levels[name], name) for name in REACHABLE if name in audit.beats)
     high = audit.levels["expert"]
     if low >= high:
         raise CheckpointError(

@@ -97,6 +97,8 @@ def collect(
     folder.mkdir(parents=True, exist_ok=True)
     index = folder / "index.jsonl"
     done = {line["seed"]: line for line in read_index(index)}
+    if index.exists():  # a torn last line would swallow the next one
+        index.write_text("".join(json.dumps(line) + "\n" for line in done.values()))
     kept = sum(line["kept"] for line in done.values())
 
     def jobs() -> Iterator[Job]:

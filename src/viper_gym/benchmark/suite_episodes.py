@@ -22,7 +22,7 @@ FULL_AUDIT = {
     "stop": 10,
 }
 CALIBRATION = {"expert": 6, "zero": 4, "small": 4, "constant": 6, "random": 4}
-QUICK_AUDIT = {"expert": 4, "graded": 10, "zero": 2, "small": 2, "constant": 2, "random": 3}
+QUICK_AUDIT = {"expert": 3, "graded": 8, "zero": 2, "small": 1, "constant": 2, "random": 2}
 
 
 def suite_episodes(

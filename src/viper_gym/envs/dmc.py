@@ -6,6 +6,7 @@ episode of 1000 control steps has 500 environment steps and 501 frames.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
@@ -58,7 +59,11 @@ class DMCEnv(gym.Env):
         self.action_repeat = action_repeat or spec.action_repeat
         self.render_mode = render_mode
         self._observation = observation
+        absl_logger = logging.getLogger("absl")
+        level = absl_logger.level
+        absl_logger.setLevel(logging.ERROR)  # cheetah's XML warns of a deprecation at every load
         self._env = suite.load(spec.domain, spec.task)
+        absl_logger.setLevel(level)
         self._timestep: Any = None
         self._configure_rendering()
 

@@ -16,16 +16,16 @@ import numpy as np
 
 from viper_gym.errors import CheckpointError
 
+# numpy's own pickles name these by a module that moved between its versions
 _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
+_RECONSTRUCT = np.zeros(1).__reduce__()[0]
+_SCALAR = np.int64(1).__reduce__()[0]
 _ADMITTED: dict[tuple[str, str], Any] = {
     ("argparse", "Namespace"): argparse.Namespace,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
-    **{
-        (m, n): getattr(np._core.multiarray, n)
-        for m in _ARRAY_MODULES
-        for n in ("_reconstruct", "scalar")
-    },
+    **{(module, "_reconstruct"): _RECONSTRUCT for module in _ARRAY_MODULES},
+    **{(module, "scalar"): _SCALAR for module in _ARRAY_MODULES},
 }
 
 

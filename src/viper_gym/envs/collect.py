@@ -136,6 +136,20 @@ def collect(
     return [folder / f"episode_{seed:07d}.npz" for seed in kept_seeds[:episodes]]
 
 
+def oracle_returns(task: str, episodes: int, first_seed: int = 900_000) -> list[float]:
+    """Task returns of the bundled oracle, deterministic, over seeds nothing else uses."""
+    env, oracle = DMCEnv(task, observation="state"), Oracle(task)
+    returns = []
+    for seed in range(first_seed, first_seed + episodes):
+        env.reset(seed=seed)
+        total, over = 0.0, False
+        while not over:
+            _, reward, terminated, truncated, _ = env.step(oracle(env.state()))
+            total, over = total + reward, terminated or truncated
+        returns.append(total)
+    return returns
+
+
 def read_index(index: Path) -> list[dict[str, Any]]:
     """The lines of an index whose episode file (if kept) is there; a torn last line is dropped."""
     lines = []

@@ -164,7 +164,7 @@ class Evaluate:
         if self.write:
             from viper_gym.benchmark.report import model_card, with_evaluation
 
-            command = f"viper-gym evaluate --suite {self.suite} --json"
+            command = f"viper-gym evaluate --suite {self.suite} --write"
             config = with_evaluation(read_config(folder), audits, command)
             write_config(config, folder)
             (folder / CARD).write_text(model_card(config))

@@ -1,6 +1,6 @@
 """Stable-Baselines3 SAC on state observations, rewarded by video alone.
 
-The agent sees the state vector; the reward is the likelihood of the rendered frames (plus an
+The agents see state vectors; the reward is the likelihood of the rendered frames (plus an
 RND bonus that fades). The task reward is only logged, never learned from.
 
     python examples/sb3_sac_state.py --env viper/dmc-cartpole_swingup-v0 --out runs/cartpole
@@ -13,13 +13,17 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import gymnasium as gym
+import numpy as np
 import torch
 import tyro
 from stable_baselines3 import SAC
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecEnv
 
 import viper_gym  # noqa: F401  (registers the viper/… ids)
+from viper_gym.benchmark.figures import video_gif
+from viper_gym.wrappers.sb3 import FrameInInfo, ViperVecEnvWrapper
 
 
 @dataclass
@@ -27,13 +31,17 @@ class Args:
     env: str = "viper/dmc-cartpole_swingup-v0"
     checkpoint: str = "dmc"
     """suite alias, bundle folder or Hub repository"""
-    steps: int = 50_000
+    steps: int = 60_000
     """environment steps (each is two control steps of the simulator)"""
+    envs: int = 4
+    """environments; the video model scores their frames in one call"""
+    updates: float = 0.5
+    """gradient steps an environment step"""
+    learning_rate: float = 5e-4
     seed: int = 0
     out: Path = Path("runs/sb3_sac_state")
-    bonus: str | None = "rnd"
     beta: float = 0.5
-    """weight of the exploration bonus"""
+    """weight of the RND exploration bonus; 0 does without"""
     clip_low: float = -1.0
     """lower bound of the scaled reward: -1 is as far below the best cheap behaviour as the
     expert is above it"""
@@ -42,20 +50,41 @@ class Args:
     threads: int = 1
 
 
+def make(args: Args, envs: int, seed: int, beta: float) -> VecEnv:
+    venv = make_vec_env(
+        args.env,
+        envs,
+        seed,
+        wrapper_class=FrameInInfo,
+        env_kwargs={"checkpoint": None, "observation": "state"},
+    )
+    return ViperVecEnvWrapper(
+        venv,
+        args.checkpoint,
+        task=args.env.rsplit("/", 1)[1].split("-")[1],  # viper/dmc-TASK-v0
+        reward_clip=(args.clip_low, 1.5),
+        bonus="rnd" if beta else None,
+        beta=beta,
+    )
+
+
 class LogReturns(BaseCallback):
     """Both returns of every finished episode, and deterministic evaluations now and then."""
 
-    def __init__(self, args: Args, eval_env: gym.Env):
+    def __init__(self, args: Args, eval_env: VecEnv):
         super().__init__()
         self.args, self.eval_env, self.start = args, eval_env, time.time()
         self.file = (args.out / "metrics.jsonl").open("w", buffering=1)
+        self.next_eval = args.eval_every
 
     def _on_step(self) -> bool:
         for info in self.locals["infos"]:
             if "viper/task_return" in info:
                 self.log("train", info)
-        if self.num_timesteps % self.args.eval_every == 0:
-            self.log("eval", play(self.model, self.eval_env, 1)[0])
+        if self.num_timesteps >= self.next_eval:
+            self.next_eval += self.args.eval_every
+            for info in play(self.model, self.eval_env)[0]:
+                self.log("eval", info)
             self.model.save(self.args.out / "policy.zip")
         return True
 
@@ -71,43 +100,41 @@ class LogReturns(BaseCallback):
         print(line, flush=True)
 
 
-def play(model: SAC, env: gym.Env, episodes: int) -> list[dict]:
-    """Deterministic episodes; returns their last info, with the frames under "frames"."""
-    results = []
-    for episode in range(episodes):
-        observation, _ = env.reset(seed=10_000 + episode)
-        frames, done = [env.render()], False
-        while not done:
-            action, _ = model.predict(observation, deterministic=True)
-            observation, _, terminated, truncated, info = env.step(action)
-            frames.append(env.render())
-            done = terminated or truncated
-        results.append({**info, "frames": frames})
-    return results
+def play(model: SAC, venv: VecEnv) -> tuple[list[dict], np.ndarray]:
+    """One deterministic episode in every environment: their last infos, frames of the first."""
+    venv.seed(10_000)
+    observations, frames, last = venv.reset(), [], {}
+    while len(last) < venv.num_envs:
+        frames.append(venv.get_images()[0])
+        actions, _ = model.predict(observations, deterministic=True)
+        observations, _, dones, infos = venv.step(actions)
+        last.update({i: infos[i] for i in np.flatnonzero(dones) if i not in last})
+    return list(last.values()), np.stack(frames)
 
 
 def main(args: Args) -> None:
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    options = dict(
-        checkpoint=args.checkpoint, observation="state", reward_clip=(args.clip_low, 1.5)
-    )
-    env = gym.make(args.env, bonus=args.bonus, beta=args.beta, **options)
-    eval_env = gym.make(args.env, **options)
+    venv = make(args, args.envs, args.seed, args.beta)
+    eval_env = make(args, 2, 10_000, beta=0.0)
     model = SAC(
-        "MlpPolicy", env, learning_starts=1000, batch_size=256, seed=args.seed, device="cpu"
+        "MlpPolicy",
+        venv,
+        learning_starts=1000,
+        learning_rate=args.learning_rate,
+        train_freq=1,
+        gradient_steps=max(1, round(args.envs * args.updates)),
+        seed=args.seed,
+        device="cpu",
     )
     callback = LogReturns(args, eval_env)
     model.learn(args.steps, callback=callback)
     model.save(args.out / "policy.zip")
-    final = play(model, eval_env, 5)
-    for info in final:
+    final = make(args, 10, 20_000, beta=0.0)
+    infos, frames = play(model, final)
+    for info in infos:
         callback.log("final", info)
-    import numpy as np
-
-    from viper_gym.benchmark.figures import video_gif
-
-    video_gif(np.stack(final[0]["frames"]), args.out / "behaviour.gif")
+    video_gif(frames, args.out / "behaviour.gif")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "ViperRewardWrapper": "viper_gym.wrappers.single",
+    "ViperVectorRewardWrapper": "viper_gym.wrappers.vector",
     "VideoRewardModel": "viper_gym.likelihood.reward_model",
     "RND": "viper_gym.bonus.rnd",
 }

@@ -24,7 +24,7 @@ def register_all() -> None:
 
 def make_dmc(
     task: str,
-    checkpoint: str = "dmc",
+    checkpoint: str | None = "dmc",
     revision: str | None = None,
     device: str = "auto",
     observation: str = "pixels",
@@ -35,6 +35,8 @@ def make_dmc(
     """A DeepMind Control task with VIPER reward: what `gym.make("viper/dmc-…")` returns.
 
     Args:
+        checkpoint: None gives the bare environment with its task reward, seen as the bundle's
+            videos were: what the vector wrappers are put around.
         observation: "pixels" or "state"; the reward comes from pixels either way.
         reward: arguments of `ViperRewardWrapper` (bonus, beta, reward_scale, …).
     """
@@ -42,6 +44,8 @@ def make_dmc(
     from viper_gym.wrappers.single import ViperRewardWrapper
 
     env = DMCEnv(task, observation, render_quality=render_quality, render_mode=render_mode)  # type: ignore[arg-type]
+    if checkpoint is None:
+        return env
     return ViperRewardWrapper(env, checkpoint, task, revision=revision, device=device, **reward)
 
 

@@ -46,10 +46,19 @@ class Bonus(Protocol):
 
 
 class RewardTerms(NamedTuple):
-    """The parts of one mixed reward; all floats."""
+    """The parts of the mixed rewards of m environments; float64 (m,) each."""
 
-    log_prob: float  # nats of the frame
-    viper: float  # scaled reward, without bonus
-    bonus: float  # beta * bonus
-    task: float  # the environment's own reward
-    total: float  # what the agent receives
+    log_prob: np.ndarray  # nats of the frame
+    viper: np.ndarray  # scaled reward, without bonus
+    bonus: np.ndarray  # beta * bonus
+    task: np.ndarray  # the environment's own reward
+    total: np.ndarray  # what the agent receives
+
+
+STEP_INFO = {
+    INFO_LOG_PROB: "log_prob",
+    INFO_REWARD: "viper",
+    INFO_BONUS: "bonus",
+    INFO_TASK_REWARD: "task",
+}
+"""info key of every step -> field of `RewardTerms`"""

@@ -13,8 +13,8 @@ from viper_gym.checkpoints.bundle import load_bundle, save_bundle
 from viper_gym.checkpoints.convert_viper_rl import convert_viper_rl
 from viper_gym.checkpoints.restricted_pickle import load_restricted
 from viper_gym.errors import CheckpointError
-from viper_gym.likelihood.policy import ContextPolicy
 from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.models.context import ContextPolicy
 
 FIXTURES = Path(__file__).parents[3] / "shared" / "fixtures"
 RELEASE = FIXTURES / "viper_rl_release"

@@ -5,8 +5,8 @@ import torch
 
 from conftest import random_video_model
 from viper_gym.likelihood.batch import batch_log_prob
-from viper_gym.likelihood.policy import ContextPolicy
 from viper_gym.likelihood.streaming import StreamingLikelihood
+from viper_gym.models.context import ContextPolicy
 
 POLICIES = [
     ContextPolicy("exact"),
@@ -14,6 +14,9 @@ POLICIES = [
     ContextPolicy("refresh"),
     ContextPolicy("refresh", 3),
     ContextPolicy("exact", mode="joint"),
+    ContextPolicy("exact", mode="joint", window=2),
+    ContextPolicy("refresh", window=3),
+    ContextPolicy("exact", window=1),
 ]
 
 
@@ -21,7 +24,7 @@ def random_codes(envs: int, frames: int) -> torch.Tensor:
     return torch.randint(16, (envs, frames, 2, 2), generator=torch.Generator().manual_seed(3))
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=lambda p: f"{p.kind}-{p.keep}-{p.mode}")
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda p: f"{p.kind}-{p.keep}-{p.mode}-{p.window}")
 @pytest.mark.parametrize("stride", [1, 2, 4])
 @pytest.mark.parametrize("envs", [1, 3])
 def test_streaming_equals_batch(policy, stride, envs):
@@ -33,7 +36,7 @@ def test_streaming_equals_batch(policy, stride, envs):
     assert torch.allclose(live, batch, atol=1e-4)
 
 
-@pytest.mark.parametrize("policy", POLICIES, ids=lambda p: f"{p.kind}-{p.keep}-{p.mode}")
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda p: f"{p.kind}-{p.keep}-{p.mode}-{p.window}")
 @pytest.mark.parametrize("stride", [1, 2])
 def test_partial_resets_start_fresh_episodes(policy, stride):
     """Environments reset at random; each episode scores as if it were streamed alone."""

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from viper_gym.errors import CheckpointError
+from viper_gym.models.context import ContextPolicy
 from viper_gym.models.patch_vq import PatchVQ, PatchVQConfig
 from viper_gym.models.tokenizer import FrameTokenizer
 from viper_gym.models.videogpt import VideoGPT, VideoGPTConfig
@@ -60,6 +61,8 @@ class BundleConfig:
     """index in this tuple = class of the video model"""
     frame_stride: int = 1
     """model frames are this many environment steps apart"""
+    policy: ContextPolicy = field(default_factory=ContextPolicy)
+    """which frames a frame is scored with, unless asked otherwise; the calibration is its"""
     preprocessing: dict[str, dict[str, Any]] = field(default_factory=dict)
     """task -> camera, size, action repeat, … of its training frames"""
     calibration: dict[str, Calibration] = field(default_factory=dict)
@@ -131,6 +134,7 @@ def read_config(folder: Path) -> BundleConfig:
             raise CheckpointError(f"{path}: missing keys ['{key}']")
     data["tokenizer"] = from_dict(_TOKENIZERS[kind][0], data["tokenizer"], f"{path}: tokenizer")
     data["video_model"] = from_dict(VideoGPTConfig, data["video_model"], f"{path}: video_model")
+    data["policy"] = from_dict(ContextPolicy, data.get("policy", {}), f"{path}: policy")
     data["calibration"] = {
         task: from_dict(Calibration, values, f"{path}: calibration of {task}")
         for task, values in data.get("calibration", {}).items()
@@ -150,6 +154,10 @@ def _check_fit(config: BundleConfig, where: str) -> None:
     for name, (a, b) in pairs.items():
         if a != b:
             raise CheckpointError(f"{where}: tokenizer has {name} {a}, video model {b}")
+    try:
+        config.policy.kept(video.sequence_length)
+    except ValueError as error:
+        raise CheckpointError(f"{where}: policy: {error}") from error
     size = tokenizer.image_size
     for task, mask in config.masks.items():
         if task not in config.tasks or torch.tensor(mask).shape != (size, size):

@@ -15,6 +15,7 @@ from viper_gym.types import Policy
 
 CHEAP_BEHAVIOURS = ("zero", "small", "constant", "random")
 EPISODE_STEPS = 500  # 1000 control steps at action repeat 2
+SKIPPED_STEPS = 50  # of nominal expert episodes
 
 
 class Held:
@@ -95,13 +96,21 @@ class EpisodePlan:
 
 
 def _diverse(oracle: Policy, size: int, rng: np.random.Generator) -> EpisodePlan:
-    """Expert from states that learners visit, at several noise levels."""
-    sigma = float(rng.choice([0.0, 0.0, 0.1, 0.2, 0.3]))
+    """Expert from states that learners visit, at several noise levels.
+
+    What is recorded starts when the expert takes over. The first steps of nominal episodes
+    are left out, as the authors do: a pose that every episode starts from (a pole hanging
+    still) would be among the likeliest frames there are.
+    """
+    sigma = float(rng.choice([0.0, 0.0, 0.0, 0.1, 0.2]))
     policy = Noisy(oracle, sigma)
     if rng.random() < 0.25:
-        return EpisodePlan(policy, note=f"nominal start, noise {sigma}")
+        note = f"first {SKIPPED_STEPS} steps left out, noise {sigma}"
+        return EpisodePlan(policy, EPISODE_STEPS - SKIPPED_STEPS, oracle, SKIPPED_STEPS, note)
     hold = int(rng.choice([1, 5, 20]))
-    warmup = Held(size, amplitude=float(rng.uniform(0.2, 1.0)), hold=hold)
+    warmup: Policy = Held(size, amplitude=float(rng.uniform(0.2, 1.0)), hold=hold)
+    if rng.random() < 1 / 3:  # a learner that half knows the task
+        warmup = Mixed(oracle, warmup, probability=float(rng.uniform(0.3, 0.8)))
     steps = int(rng.integers(5, 100))
     return EpisodePlan(policy, 200, warmup, steps, f"pushed {steps} steps, noise {sigma}")
 

@@ -39,9 +39,9 @@ class DMCTask:
 DMC_TASKS: dict[str, DMCTask] = {
     # The default field of view (45 degrees) crops the rail: the cart can leave the picture.
     "cartpole_swingup": DMCTask("cartpole", "swingup", 862, 855, View(fovy=64.0)),
-    "cheetah_run": DMCTask("cheetah", "run", 919, 731),
+    "cheetah_run": DMCTask("cheetah", "run", 919, 857),
     "cup_catch": DMCTask("ball_in_cup", "catch", 974, 965, View(fovy=60.0)),
-    "reacher_easy": DMCTask("reacher", "easy", 990, 865),
+    "reacher_easy": DMCTask("reacher", "easy", 990, 917),
 }
 
 

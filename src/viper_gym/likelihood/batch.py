@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from viper_gym.likelihood.policy import ContextPolicy
+from viper_gym.models.context import ContextPolicy
 from viper_gym.models.videogpt import VideoGPT
 
 
@@ -55,12 +55,13 @@ def batch_log_prob(
         batch_size: windows a forward pass.
 
     Returns:
-        fp32 (B, T, h, w), nats. In mode "joint" entry t is L times the mean over the frames
+        fp32 (B, T, h, w), nats. In mode "joint" entry t is n times the mean over the frames
         of the window that ends at t.
     """
     B, T = codes.shape[:2]
     L = model.config.sequence_length
-    windows = _windows(B, T, frame_stride, L, policy.kept(L))
+    n = policy.length(L)
+    windows = _windows(B, T, frame_stride, n, policy.kept(L))
     # Windows that score the same frames share a forward pass, so only those logits are made.
     windows.sort(key=lambda w: (w.context, w.length))
     result = torch.zeros(codes.shape, dtype=torch.float32, device=codes.device)
@@ -82,7 +83,7 @@ def batch_log_prob(
             if policy.mode == "joint":
                 for end in range(start, w.length):
                     t = w.phase + (w.first + end) * frame_stride
-                    result[w.row, t] = scores[j, : end + 1].mean(0) * L
+                    result[w.row, t] = scores[j, : end + 1].mean(0) * n
             else:
                 new = scores[j, start - context : w.length - context]
                 result[w.row, _times(w, start, frame_stride)] = new

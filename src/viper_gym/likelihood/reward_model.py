@@ -14,10 +14,10 @@ from viper_gym.checkpoints.bundle import Bundle, BundleConfig, load_bundle, save
 from viper_gym.checkpoints.index import resolve
 from viper_gym.errors import CheckpointError, NonFiniteLikelihood, UnknownTask
 from viper_gym.likelihood.batch import batch_log_prob
-from viper_gym.likelihood.policy import ContextPolicy
 from viper_gym.likelihood.precision import autocast, cast_for_inference, resolve_dtype
 from viper_gym.likelihood.scaling import RewardScale, ScaleKind
 from viper_gym.likelihood.streaming import StreamingLikelihood
+from viper_gym.models.context import ContextPolicy
 from viper_gym.models.frames import check_frames, to_input, to_uint8
 
 
@@ -29,7 +29,7 @@ class VideoRewardModel:
         device: "auto" takes a GPU where there is one.
         dtype: of the video model's products: "auto", "bf16" or "fp32". The tokenizer runs in
             fp32: near ties, bf16 would pick other codes.
-        policy: context of a frame; the default refreshes a cache at half a window.
+        policy: context of a frame; None takes the bundle's own.
 
     Example:
         >>> model = VideoRewardModel.from_pretrained("dmc")
@@ -47,7 +47,7 @@ class VideoRewardModel:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         self.device = torch.device(device)
         self.dtype = resolve_dtype(dtype, self.device)
-        self.policy = policy or ContextPolicy()
+        self.policy = policy or bundle.config.policy
         self.bundle = bundle
         self.tokenizer = bundle.tokenizer.to(self.device)
         self._masks = self._mask_tensor()
@@ -105,7 +105,8 @@ class VideoRewardModel:
         """The scale of a task: calibrated (0 best cheap behaviour, 1 expert), per_token or raw.
 
         Raises:
-            CheckpointError: the bundle has no calibration for the task.
+            CheckpointError: the bundle has no calibration for the task, or one that was made
+                with another mode or window.
         """
         name = self.tasks[self.task_index(task)]
         if kind == "raw":
@@ -118,6 +119,14 @@ class VideoRewardModel:
             raise CheckpointError(
                 f"the bundle has no calibration for '{name}': run `viper-gym evaluate --calibrate` "
                 "on it, or take reward_scale='per_token' or 'raw'"
+            )
+        made, length = self.config.policy, self.config.video_model.sequence_length
+        used = (self.policy.mode, self.policy.length(length))
+        if used != (made.mode, made.length(length)):
+            raise CheckpointError(
+                f"the bundle's calibration was made with mode '{made.mode}' and a window of "
+                f"{made.length(length)} frames, this model scores with '{used[0]}' and {used[1]}: "
+                "calibrate it for them, or take reward_scale='per_token' or 'raw'"
             )
         levels = self.config.calibration[name]
         return RewardScale(levels.low, levels.high, clip)

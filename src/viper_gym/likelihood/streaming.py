@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from viper_gym.likelihood.policy import ContextPolicy
+from viper_gym.models.context import ContextPolicy
 from viper_gym.models.kv_cache import KVCache
 from viper_gym.models.videogpt import VideoGPT
 
@@ -35,12 +35,13 @@ class StreamingLikelihood:
     ):
         c = model.config
         self.model, self.policy, self.stride, self.task = model, policy, frame_stride, task
-        self._length, self._keep = c.sequence_length, policy.kept(c.sequence_length)
+        self._length = policy.length(c.sequence_length)
+        self._keep = policy.kept(c.sequence_length)
         device = model.start.device
         grid = (c.grid_size, c.grid_size)
         # the frames of the current window of every (environment, phase), oldest first
         self._window = torch.zeros(
-            (num_envs * frame_stride, c.sequence_length, *grid), dtype=torch.int64, device=device
+            (num_envs * frame_stride, self._length, *grid), dtype=torch.int64, device=device
         )
         self._filled = torch.zeros(num_envs * frame_stride, dtype=torch.int64, device=device)
         self._step = torch.zeros(num_envs, dtype=torch.int64, device=device)
@@ -66,7 +67,7 @@ class StreamingLikelihood:
             envs: int64 (m,), which environments; None means all, in order.
 
         Returns:
-            fp32 (m, h, w), nats a token (mode "joint": L times the mean over the window).
+            fp32 (m, h, w), nats a token (mode "joint": n times the mean over the window).
         """
         envs = self._envs if envs is None else envs
         rows = envs * self.stride + self._step[envs] % self.stride

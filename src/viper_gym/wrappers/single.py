@@ -9,22 +9,15 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from viper_gym.bonus.rnd import RND
-from viper_gym.checkpoints.bundle import read_config
-from viper_gym.checkpoints.index import resolve
-from viper_gym.likelihood.reward_model import (
-    FrameStream,
-    VideoRewardModel,
-    shared_reward_model,
-)
+from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import ScaleKind
-from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, Bonus
-from viper_gym.wrappers.mixing import Mix, info_of
+from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, STEP_INFO, Bonus
 from viper_gym.wrappers.preprocessing import (
     check_preprocessing,
     observation_is_image,
     rendered_frame,
 )
+from viper_gym.wrappers.scoring import RewardOptions, Scorer, recorded_arguments
 
 
 class ViperRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
@@ -76,102 +69,54 @@ class ViperRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         beta: float = 1.0,
         task_reward_weight: float = 0.0,
     ):
-        # Recorded arguments are deep-copied with every spec: never a model or a bonus.
+        options = RewardOptions(
+            revision, device, dtype, reward_scale, reward_clip, bonus, beta, task_reward_weight
+        )
         gym.utils.RecordConstructorArgs.__init__(
-            self,
-            checkpoint=checkpoint if isinstance(checkpoint, str) else str(checkpoint),
-            task=task,
-            revision=revision,
-            device=device,
-            dtype=dtype,
-            reward_scale=reward_scale,
-            reward_clip=reward_clip,
-            bonus=bonus if isinstance(bonus, str) or bonus is None else type(bonus).__name__,
-            beta=beta,
-            task_reward_weight=task_reward_weight,
+            self, task=task, **recorded_arguments(checkpoint, options)
         )
         gym.Wrapper.__init__(self, env)
-        self._model: VideoRewardModel | None = None
-        if isinstance(checkpoint, VideoRewardModel):
-            self._model, config = checkpoint, checkpoint.config
-        else:
-            folder = resolve(str(checkpoint), revision)
-            config = read_config(folder)
-            # The networks are loaded at the first reset: a wrapped environment can be made in
-            # one process and used in another.
-            self._load = (str(folder), None, device, dtype)
-        self._task = task if task is not None or len(config.tasks) > 1 else config.tasks[0]
-        if self._task not in config.tasks:
-            from viper_gym.errors import UnknownTask
-
-            raise UnknownTask(
-                f"this bundle knows the tasks {', '.join(config.tasks)}; got {task!r}"
-            )
-        check_preprocessing(env, config.preprocessing.get(self._task, {}), self._task)
-        self._scale_options = (reward_scale, reward_clip)
-        self._weights = (beta, task_reward_weight)
-        if isinstance(bonus, str) and bonus != "rnd":
-            raise ValueError(
-                f"bonus must be None, 'rnd' or an object with compute(), got {bonus!r}"
-            )
-        image_size = int(config.tokenizer.image_size)
-        self._bonus: Bonus | None = RND(image_size) if isinstance(bonus, str) else bonus
+        self._scorer = Scorer(checkpoint, [task], options)
+        recorded = self._scorer.config.preprocessing.get(str(self.task), {})
+        check_preprocessing(getattr(env.unwrapped, "preprocessing", None), recorded, str(self.task))
         self._from_observation = observation_is_image(env.observation_space)
-        self._stream: FrameStream | None = None
-        self._mix: Mix | None = None
         self._warned = False
-        self._return = self._task_return = 0.0
 
     @property
     def reward_model(self) -> VideoRewardModel:
         """The video model behind the reward (loaded on first use)."""
-        if self._model is None:
-            self._model = shared_reward_model(*self._load)
-        return self._model
+        return self._scorer.model
 
     @property
     def task(self) -> str | None:
         """The task whose likelihood is the reward."""
-        return self._task
+        return self._scorer.tasks[0]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         observation, info = self.env.reset(seed=seed, options=options)
-        if self._stream is None:
-            self._stream = self.reward_model.stream([self._task])
-            beta, weight = self._weights
-            self._mix = Mix(self.reward_model.scale(self._task, *self._scale_options), beta, weight)
-        self._stream.reset(np.array([True]))
-        # The reset frame is context for the next one and gives no reward itself.
-        self._stream.score(self._frame(observation)[None])
-        self._return = self._task_return = 0.0
+        self._scorer.reset(np.array([True]), self._frame(observation)[None])
         return observation, info
 
     def step(self, action: Any):
-        if self._stream is None or self._mix is None:
+        if not self._scorer.started:
             raise gym.error.ResetNeeded("call reset() before step()")
         observation, task_reward, terminated, truncated, info = self.env.step(action)
         frame = self._frame(observation)[None]
-        log_prob = float(self._stream.score(frame)[0])
-        bonus = 0.0
-        if self._bonus is not None:
-            bonus = float(self._bonus.compute(frame)[0])
-            self._bonus.update(frame)
-        terms = self._mix(log_prob, bonus, float(task_reward))
-        self._return += terms.viper
-        self._task_return += terms.task
-        info = {**info, **info_of(terms)}
+        terms = self._scorer.score(frame, np.array([float(task_reward)]))
+        info = {**info, **{key: float(getattr(terms, part)[0]) for key, part in STEP_INFO.items()}}
         if terminated or truncated:
-            info[INFO_RETURN], info[INFO_TASK_RETURN] = self._return, self._task_return
+            info[INFO_RETURN] = float(self._scorer.returns[0])
+            info[INFO_TASK_RETURN] = float(self._scorer.task_returns[0])
         if terminated:
             self._warn_of_termination()
-        return observation, terms.total, terminated, truncated, info
+        return observation, float(terms.total[0]), terminated, truncated, info
 
     def _frame(self, observation: Any) -> np.ndarray:
         """A copy: environments may reuse their buffers."""
         return np.array(observation) if self._from_observation else rendered_frame(self.env)
 
     def _warn_of_termination(self) -> None:
-        if not self._warned and self._mix is not None and self._mix.scale.can_be_negative:
+        if not self._warned and self._scorer.can_be_negative:
             self._warned = True
             warnings.warn(
                 "this environment ends episodes early and the VIPER reward can be negative: an "

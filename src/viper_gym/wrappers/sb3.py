@@ -1,0 +1,157 @@
+"""Stable-Baselines3: `ViperVecEnvWrapper` rewards a `VecEnv` with one model call a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
+
+from viper_gym.errors import FrameMismatch
+from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.likelihood.scaling import ScaleKind
+from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, STEP_INFO, Bonus
+from viper_gym.wrappers.preprocessing import (
+    check_preprocessing,
+    observation_is_image,
+    rendered_frame,
+)
+from viper_gym.wrappers.scoring import RewardOptions, Scorer
+
+INFO_FRAME = "viper/frame"
+
+
+class FrameInInfo(gym.Wrapper, gym.utils.RecordConstructorArgs):
+    """Puts what `render()` shows into `info["viper/frame"]`, uint8 (H, W, 3).
+
+    A `VecEnv` resets an environment within the step that ends its episode, so the last
+    frame can only be taken inside; give this class to `make_vec_env(…, wrapper_class=)`
+    where the observations are no images.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]):
+        gym.utils.RecordConstructorArgs.__init__(self)
+        gym.Wrapper.__init__(self, env)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        observation, info = self.env.reset(seed=seed, options=options)
+        return observation, {**info, INFO_FRAME: rendered_frame(self.env)}
+
+    def step(self, action: Any):
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        info = {**info, INFO_FRAME: rendered_frame(self.env)}
+        return observation, reward, terminated, truncated, info
+
+
+class ViperVecEnvWrapper(VecEnvWrapper):
+    """`ViperRewardWrapper` for a `VecEnv`: the same numbers, one model call a step for all.
+
+    Frames are the observations where these are uint8 images (height first: put it under
+    `VecTransposeImage` and `VecFrameStack`), else `info["viper/frame"]` of `FrameInInfo`.
+    Every info gets the keys of `ViperRewardWrapper`. `VecMonitor` above it logs the video
+    return; the task return stays in `info["viper/task_return"]`.
+
+    Args:
+        venv: the vector environment.
+        checkpoint: alias, folder, Hub repository or loaded model.
+        task: one for all, or one an environment; may be left out where the bundle has one.
+        revision, device, dtype, reward_scale, reward_clip, bonus, beta, task_reward_weight: as
+            for `ViperRewardWrapper`; one bonus learns from all environments.
+
+    Raises:
+        CheckpointError, UnknownTask, PreprocessingMismatch: when wrapping.
+        FrameMismatch: at reset, if there are no frames or they do not fit the model.
+
+    Example:
+        >>> bare = {"checkpoint": None, "observation": "state"}
+        >>> venv = make_vec_env("viper/dmc-cheetah_run-v0", 4, wrapper_class=FrameInInfo,
+        ...                     env_kwargs=bare)
+        >>> venv = ViperVecEnvWrapper(venv, "dmc", task="cheetah_run", bonus="rnd")
+        >>> SAC("MlpPolicy", venv).learn(100_000)
+    """
+
+    def __init__(
+        self,
+        venv: VecEnv,
+        checkpoint: str | Path | VideoRewardModel,
+        task: str | Sequence[str] | None = None,
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        reward_scale: ScaleKind = "calibrated",
+        reward_clip: tuple[float, float] | None = None,
+        bonus: str | Bonus | None = None,
+        beta: float = 1.0,
+        task_reward_weight: float = 0.0,
+    ):
+        super().__init__(venv)
+        tasks = [task] * venv.num_envs if isinstance(task, str) or task is None else list(task)
+        if len(tasks) != venv.num_envs:
+            raise ValueError(f"{venv.num_envs} environments, but {len(tasks)} tasks")
+        options = RewardOptions(
+            revision, device, dtype, reward_scale, reward_clip, bonus, beta, task_reward_weight
+        )
+        self._scorer = Scorer(checkpoint, tasks, options)
+        for name, actual in zip(self._scorer.tasks, _preprocessing(venv), strict=True):
+            recorded = self._scorer.config.preprocessing.get(str(name), {})
+            check_preprocessing(actual, recorded, str(name))
+        self._from_observation = observation_is_image(venv.observation_space)
+
+    @property
+    def reward_model(self) -> VideoRewardModel:
+        """The video model behind the reward (loaded on first use)."""
+        return self._scorer.model
+
+    def reset(self) -> VecEnvObs:
+        observations = self.venv.reset()
+        frames = self._frames(observations, self.venv.unwrapped.reset_infos)
+        self._scorer.reset(np.ones(self.num_envs, bool), frames)
+        return observations
+
+    def step_wait(self) -> VecEnvStepReturn:
+        observations, task_rewards, dones, infos = self.venv.step_wait()
+        # the frames that the actions led to: of finished episodes the last one, not the reset's
+        last: Any = observations
+        if self._from_observation:
+            last = np.array(observations)
+            for i in range(self.num_envs):
+                if dones[i]:
+                    last[i] = infos[i]["terminal_observation"]
+        terms = self._scorer.score(self._frames(last, infos), task_rewards)
+        for i, info in enumerate(infos):
+            info.pop(INFO_FRAME, None)  # large, and replay buffers may keep infos
+            info.update({key: float(getattr(terms, part)[i]) for key, part in STEP_INFO.items()})
+            if dones[i]:
+                info[INFO_RETURN] = float(self._scorer.returns[i])
+                info[INFO_TASK_RETURN] = float(self._scorer.task_returns[i])
+        if dones.any():
+            self._scorer.reset(
+                dones, self._frames(observations, self.venv.unwrapped.reset_infos)[dones]
+            )
+        return observations, terms.total.astype(np.float32), dones, infos
+
+    def _frames(self, observations: Any, infos: Sequence[dict[str, Any]]) -> np.ndarray:
+        """uint8 (n, H, W, 3)."""
+        if self._from_observation:
+            return np.asarray(observations)
+        missing = [i for i, info in enumerate(infos) if INFO_FRAME not in info]
+        if missing:
+            raise FrameMismatch(
+                f"the observations are no images and environments {missing} give no "
+                f"info['{INFO_FRAME}']: make them with wrapper_class=FrameInInfo "
+                "(viper_gym.wrappers.sb3) and render_mode='rgb_array'"
+            )
+        return np.stack([info[INFO_FRAME] for info in infos])
+
+
+def _preprocessing(venv: VecEnv) -> list[dict[str, Any] | None]:
+    """What each environment says of its frames, None where it says nothing."""
+    try:
+        return list(venv.get_attr("preprocessing"))
+    except AttributeError:
+        return [None] * venv.num_envs

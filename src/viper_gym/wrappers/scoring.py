@@ -1,0 +1,150 @@
+"""`Scorer`: frames of n environments in, mixed rewards out. What every wrapper is built on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from viper_gym.bonus.rnd import RND
+from viper_gym.checkpoints.bundle import BundleConfig, read_config
+from viper_gym.checkpoints.index import resolve
+from viper_gym.errors import UnknownTask
+from viper_gym.likelihood.reward_model import FrameStream, VideoRewardModel, shared_reward_model
+from viper_gym.likelihood.scaling import RewardScale, ScaleKind
+from viper_gym.types import Bonus, RewardTerms
+
+
+@dataclass(frozen=True)
+class RewardOptions:
+    """What the user may choose of the reward; see `ViperRewardWrapper`."""
+
+    revision: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    reward_scale: ScaleKind = "calibrated"
+    reward_clip: tuple[float, float] | None = None
+    bonus: str | Bonus | None = None
+    beta: float = 1.0
+    task_reward_weight: float = 0.0
+
+
+class Scorer:
+    """History -> likelihood -> mix, for n environments with one model call a step.
+
+    Args:
+        checkpoint: alias, folder, Hub repository or loaded model.
+        tasks: one a environment; None where the bundle has only one.
+
+    Raises:
+        CheckpointError, UnknownTask, ValueError: before any network is loaded.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str | Path | VideoRewardModel,
+        tasks: Sequence[str | None],
+        options: RewardOptions,
+    ):
+        self._options = o = options
+        self._model: VideoRewardModel | None = None
+        self.config: BundleConfig
+        if isinstance(checkpoint, VideoRewardModel):
+            self._model, self.config = checkpoint, checkpoint.config
+        else:
+            folder = resolve(str(checkpoint), o.revision)
+            self.config = read_config(folder)
+            # The networks are loaded at the first reset: a wrapped environment can be made in
+            # one process and used in another.
+            self._load = (str(folder), None, o.device, o.dtype)
+        known = self.config.tasks
+        self.tasks = [known[0] if t is None and len(known) == 1 else t for t in tasks]
+        for task in self.tasks:
+            if task not in known:
+                raise UnknownTask(f"this bundle knows the tasks {', '.join(known)}; got {task!r}")
+        if isinstance(o.bonus, str) and o.bonus != "rnd":
+            raise ValueError(
+                f"bonus must be None, 'rnd' or an object with compute(), got {o.bonus!r}"
+            )
+        image_size = int(self.config.tokenizer.image_size)
+        self.bonus: Bonus | None = RND(image_size) if isinstance(o.bonus, str) else o.bonus
+        self._stream: FrameStream | None = None
+        self._scales: list[RewardScale] = []
+        self.returns = np.zeros(len(tasks))
+        self.task_returns = np.zeros(len(tasks))
+
+    @property
+    def model(self) -> VideoRewardModel:
+        """The video model (loaded on first use)."""
+        if self._model is None:
+            self._model = shared_reward_model(*self._load)
+        return self._model
+
+    @property
+    def started(self) -> bool:
+        """Whether `reset` was called."""
+        return self._stream is not None
+
+    @property
+    def can_be_negative(self) -> bool:
+        return any(scale.can_be_negative for scale in self._scales)
+
+    def reset(self, envs: np.ndarray, frames: np.ndarray) -> None:
+        """Episodes begin: their first frames are context for the next and give no reward.
+
+        Args:
+            envs: bool (n,).
+            frames: uint8 (m, H, W, 3) of these m environments.
+        """
+        if self._stream is None:
+            self._stream = self.model.stream(list(self.tasks))
+            o = self._options
+            self._scales = [self.model.scale(t, o.reward_scale, o.reward_clip) for t in self.tasks]
+        self._stream.reset(envs)
+        self._stream.score(frames, np.flatnonzero(envs))
+        self.returns[envs] = self.task_returns[envs] = 0.0
+
+    def score(
+        self, frames: np.ndarray, task_rewards: np.ndarray, envs: np.ndarray | None = None
+    ) -> RewardTerms:
+        """Reward of the newest frames: r = scale(ln p) + beta * bonus (paper Eq. 6).
+
+        Args:
+            frames: uint8 (m, H, W, 3).
+            task_rewards: float (m,).
+            envs: int (m,), which environments; None means all, in order.
+
+        Returns:
+            The parts and their sum, float64 (m,) each.
+        """
+        assert self._stream is not None, "reset() first"
+        o = self._options
+        which = np.arange(len(self.tasks)) if envs is None else envs
+        log_prob = self._stream.score(frames, envs).astype(np.float64)
+        viper = np.array(
+            [float(self._scales[i](x)) for i, x in zip(which, log_prob, strict=True)]  # type: ignore[arg-type]
+        )
+        bonus = np.zeros(len(which))
+        if self.bonus is not None:
+            bonus = o.beta * np.asarray(self.bonus.compute(frames), np.float64)
+            self.bonus.update(frames)
+        task = np.asarray(task_rewards, np.float64)
+        self.returns[which] += viper
+        self.task_returns[which] += task
+        total = viper + bonus + o.task_reward_weight * task
+        return RewardTerms(log_prob, viper, bonus, task, total)
+
+
+def recorded_arguments(
+    checkpoint: str | Path | VideoRewardModel, options: RewardOptions
+) -> dict[str, Any]:
+    """Arguments as a spec may hold them: deep-copied and pickled, so never a model or a bonus."""
+    bonus = options.bonus
+    return {
+        **vars(options),
+        "checkpoint": checkpoint if isinstance(checkpoint, str) else str(checkpoint),
+        "bonus": bonus if isinstance(bonus, str) or bonus is None else type(bonus).__name__,
+    }

@@ -1,0 +1,153 @@
+"""`ViperVectorRewardWrapper`: one batched model call a step for all environments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+
+from viper_gym.errors import FrameMismatch
+from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.likelihood.scaling import ScaleKind
+from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, STEP_INFO, Bonus
+from viper_gym.wrappers.preprocessing import check_preprocessing, observation_is_image
+from viper_gym.wrappers.scoring import RewardOptions, Scorer
+
+
+class ViperVectorRewardWrapper(VectorWrapper):
+    """`ViperRewardWrapper` for a vector environment: every number is the same, in arrays.
+
+    Frames are the observations where these are uint8 images, else `render()` of the vector
+    environment (a tuple of frames). Info values are arrays (num_envs,) with their `_key`
+    masks, as Gymnasium's vector environments have them. Both autoreset modes are followed:
+    a step that only resets gives reward 0 and no info; windows never cross episodes.
+
+    Args:
+        env: the vector environment.
+        checkpoint: alias, folder, Hub repository or loaded model.
+        task: one for all, or one an environment; may be left out where the bundle has one.
+        revision, device, dtype, reward_scale, reward_clip, bonus, beta, task_reward_weight: as
+            for `ViperRewardWrapper`; one bonus learns from all environments.
+
+    Raises:
+        CheckpointError, UnknownTask, PreprocessingMismatch: when wrapping.
+        FrameMismatch: at reset, if the frames do not fit the model; when wrapping, if frames
+            come from `render()` and the environment resets in the same step, which hides the
+            last frame of every episode.
+
+    Example:
+        >>> envs = gym.make_vec("Hopper-v5", 8, render_mode="rgb_array", width=64, height=64)
+        >>> envs = ViperVectorRewardWrapper(envs, "org/bundle", task="hopper")
+    """
+
+    def __init__(
+        self,
+        env: VectorEnv,
+        checkpoint: str | Path | VideoRewardModel,
+        task: str | Sequence[str] | None = None,
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        reward_scale: ScaleKind = "calibrated",
+        reward_clip: tuple[float, float] | None = None,
+        bonus: str | Bonus | None = None,
+        beta: float = 1.0,
+        task_reward_weight: float = 0.0,
+    ):
+        super().__init__(env)
+        tasks = [task] * env.num_envs if isinstance(task, str) or task is None else list(task)
+        if len(tasks) != env.num_envs:
+            raise ValueError(f"{env.num_envs} environments, but {len(tasks)} tasks")
+        options = RewardOptions(
+            revision, device, dtype, reward_scale, reward_clip, bonus, beta, task_reward_weight
+        )
+        self._scorer = Scorer(checkpoint, tasks, options)
+        for name, actual in zip(self._scorer.tasks, _preprocessing(env), strict=True):
+            recorded = self._scorer.config.preprocessing.get(str(name), {})
+            check_preprocessing(actual, recorded, str(name))
+        self._from_observation = observation_is_image(env.single_observation_space)
+        self._mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        if not self._from_observation and self._mode == AutoresetMode.SAME_STEP:
+            raise FrameMismatch(
+                "frames come from render(), and environments that reset in the same step hide "
+                "their last frame: use autoreset_mode NEXT_STEP, or observe pixels"
+            )
+        self._over = np.zeros(env.num_envs, bool)
+
+    @property
+    def reward_model(self) -> VideoRewardModel:
+        """The video model behind the reward (loaded on first use)."""
+        return self._scorer.model
+
+    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None):
+        mask = np.ones(self.num_envs, bool)
+        if options and "reset_mask" in options:  # read first: the environment pops it
+            mask = np.array(options["reset_mask"], bool)
+        observations, info = self.env.reset(seed=seed, options=options)
+        self._scorer.reset(mask, self._frames(observations)[mask])
+        self._over &= ~mask
+        return observations, info
+
+    def step(self, actions: Any):
+        if not self._scorer.started:
+            raise gym.error.ResetNeeded("call reset() before step()")
+        observations, task_rewards, terminated, truncated, info = self.env.step(actions)
+        frames = self._frames(observations)
+        # Under NEXT_STEP the environments that were over have only been reset by this step.
+        fresh = self._over if self._mode == AutoresetMode.NEXT_STEP else np.zeros_like(self._over)
+        scored, over = ~fresh, terminated | truncated
+        shown = frames
+        if self._mode == AutoresetMode.SAME_STEP and over.any():
+            shown = frames.copy()
+            for i in np.flatnonzero(over):
+                shown[i] = info["final_obs"][i]
+        rewards, info = np.zeros(self.num_envs), dict(info)
+        if scored.any():
+            which = np.flatnonzero(scored)
+            terms = self._scorer.score(shown[which], np.asarray(task_rewards)[which], which)
+            rewards[which] = terms.total
+            for key, part in STEP_INFO.items():
+                _put(info, key, which, getattr(terms, part), self.num_envs)
+            ended = np.flatnonzero(over & scored)
+            if len(ended):
+                _put(info, INFO_RETURN, ended, self._scorer.returns[ended], self.num_envs)
+                returns = self._scorer.task_returns[ended]
+                _put(info, INFO_TASK_RETURN, ended, returns, self.num_envs)
+        begins = over if self._mode == AutoresetMode.SAME_STEP else fresh
+        if begins.any():
+            self._scorer.reset(begins, frames[begins])
+        self._over = over.copy()
+        return observations, rewards, terminated, truncated, info
+
+    def _frames(self, observations: Any) -> np.ndarray:
+        """uint8 (n, H, W, 3)."""
+        if self._from_observation:
+            return np.asarray(observations)
+        frames = self.env.render()
+        if frames is None or len(frames) != self.num_envs or frames[0] is None:
+            raise FrameMismatch(
+                "the observations are no images, so frames come from render(), which returned "
+                "none: make the environments with render_mode='rgb_array'"
+            )
+        return np.stack(frames)
+
+
+def _preprocessing(env: VectorEnv) -> list[dict[str, Any] | None]:
+    """What each environment says of its frames, None where it says nothing."""
+    try:
+        values = env.unwrapped.get_attr("preprocessing")  # type: ignore[attr-defined]
+    except AttributeError:
+        return [None] * env.num_envs
+    return list(values)
+
+
+def _put(info: dict[str, Any], key: str, which: np.ndarray, values: np.ndarray, n: int) -> None:
+    """An info value with its mask, as `VectorEnv` writes them."""
+    full, mask = np.zeros(n), np.zeros(n, bool)
+    full[which], mask[which] = values, True
+    info[key], info[f"_{key}"] = full, mask

@@ -1,0 +1,178 @@
+"""The vector wrappers give the numbers of the single one, whatever resets when."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from conftest import CodedEnv, coded_frame, random_video_model, toy_bundle
+from viper_gym.errors import FrameMismatch, PreprocessingMismatch
+from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.wrappers.single import ViperRewardWrapper
+from viper_gym.wrappers.vector import ViperVectorRewardWrapper
+
+sb3 = pytest.importorskip("viper_gym.wrappers.sb3", reason="needs the extra 'sb3'")
+LENGTHS = (5, 7, 9)
+STEPS = 40
+
+
+@pytest.fixture(scope="module")
+def model() -> VideoRewardModel:
+    return VideoRewardModel(toy_bundle(random_video_model(), stride=2), device="cpu", dtype="fp32")
+
+
+def expected(model: VideoRewardModel, length: int, task: str, options: dict) -> list[dict]:
+    """Infos of as many whole episodes of the single wrapper as STEPS hold."""
+    env = ViperRewardWrapper(CodedEnv(length), model, task, **options)
+    infos = []
+    for _ in range(STEPS // length):
+        env.reset()
+        for _ in range(length):
+            *_, info = env.step(0)
+            infos.append(info)
+    return infos
+
+
+class Copying(CodedEnv):
+    """Gymnasium's vector environments keep the last observation by reference."""
+
+    def _observe(self):
+        return super()._observe().copy()
+
+
+def makers(pixels: bool) -> list:
+    return [lambda n=n: Copying(n, pixels=pixels) for n in LENGTHS]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "mode"),
+    [
+        (True, AutoresetMode.NEXT_STEP),
+        (False, AutoresetMode.NEXT_STEP),
+        (True, AutoresetMode.SAME_STEP),
+    ],
+)
+def test_gymnasium_vector_equals_single(model, pixels, mode):
+    tasks = ["a", "b", "a"]
+    envs = SyncVectorEnv(makers(pixels), autoreset_mode=mode)
+    envs = ViperVectorRewardWrapper(envs, model, tasks, reward_scale="per_token")
+    envs.reset(seed=0)
+    seen: list[list[dict]] = [[], [], []]
+    for _ in range(STEPS):
+        _, rewards, _, _, infos = envs.step(np.zeros(3, int))
+        for i in range(3):
+            keys = [k for k in infos if k.startswith("viper/") and infos[f"_{k}"][i]]
+            if keys:
+                seen[i].append({k: infos[k][i] for k in keys})
+                assert rewards[i] == pytest.approx(infos["viper/reward"][i])
+            else:
+                assert mode == AutoresetMode.NEXT_STEP
+                assert rewards[i] == 0
+    for i, length in enumerate(LENGTHS):
+        single = expected(model, length, tasks[i], {"reward_scale": "per_token"})
+        count = min(len(single), len(seen[i]))
+        assert count >= STEPS - 2 * length
+        for a, b in zip(seen[i][:count], single[:count], strict=True):
+            assert set(a) == {k for k in b if k.startswith("viper/")}
+            for key, value in a.items():
+                assert value == pytest.approx(b[key], abs=1e-4), key
+
+
+@pytest.mark.parametrize("pixels", [True, False])
+def test_sb3_equals_single(model, pixels):
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
+
+    wrap = (lambda env: env) if pixels else sb3.FrameInInfo
+    venv = DummyVecEnv([lambda m=m: wrap(m()) for m in makers(pixels)])
+    venv = VecMonitor(sb3.ViperVecEnvWrapper(venv, model, "b"))
+    venv.reset()
+    seen: list[list[dict]] = [[], [], []]
+    for _ in range(STEPS):
+        _, rewards, _, infos = venv.step(np.zeros(3, int))
+        for i, info in enumerate(infos):
+            assert "viper/frame" not in info
+            assert rewards[i] == pytest.approx(info["viper/reward"], abs=1e-5)
+            seen[i].append(dict(info))
+    for i, length in enumerate(LENGTHS):
+        single = expected(model, length, "b", {})
+        for a, b in zip(seen[i], single, strict=False):
+            for key in b:
+                assert a[key] == pytest.approx(b[key], abs=1e-4), key
+        monitored = [info["episode"]["r"] for info in seen[i] if "episode" in info]
+        assert monitored == pytest.approx(
+            [s["viper/return"] for s in single if "viper/return" in s], abs=1e-3
+        )
+
+
+def test_one_bonus_learns_from_all_environments(model):
+    class Counting:
+        def __init__(self):
+            self.batches = []
+
+        def compute(self, frames):
+            return np.arange(len(frames), dtype=np.float32)
+
+        def update(self, frames):
+            self.batches.append(len(frames))
+
+        def state_dict(self):
+            return {}
+
+    bonus = Counting()
+    envs = ViperVectorRewardWrapper(
+        SyncVectorEnv(makers(True)), model, "a", reward_scale="raw", bonus=bonus, beta=2.0
+    )
+    envs.reset(seed=0)
+    _, rewards, _, _, infos = envs.step(np.zeros(3, int))
+    assert rewards - infos["viper/log_prob"] == pytest.approx([0.0, 2.0, 4.0])
+    assert bonus.batches == [3]
+
+
+def test_render_of_same_step_resets_is_refused(model):
+    envs = SyncVectorEnv(makers(False), autoreset_mode=AutoresetMode.SAME_STEP)
+    with pytest.raises(FrameMismatch, match="NEXT_STEP"):
+        ViperVectorRewardWrapper(envs, model, "a")
+
+
+def test_sb3_without_frames_says_how_to_get_them(model):
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    venv = sb3.ViperVecEnvWrapper(DummyVecEnv(makers(False)), model, "a")
+    with pytest.raises(FrameMismatch, match="FrameInInfo"):
+        venv.reset()
+
+
+def test_number_of_tasks_must_fit(model):
+    with pytest.raises(ValueError, match="3 environments, but 2 tasks"):
+        ViperVectorRewardWrapper(SyncVectorEnv(makers(True)), model, ["a", "b"])
+
+
+def test_preprocessing_of_every_environment_is_checked(model):
+    class Filmed(CodedEnv):
+        preprocessing = {"camera": 2}
+
+    model.config.preprocessing["b"] = {"camera": 0}
+    try:
+        with pytest.raises(PreprocessingMismatch, match=r"camera.*0.*2"):
+            ViperVectorRewardWrapper(SyncVectorEnv([Filmed, Filmed]), model, ["a", "b"])
+    finally:
+        del model.config.preprocessing["b"]
+
+
+def test_step_before_reset_is_an_error(model):
+    envs = ViperVectorRewardWrapper(SyncVectorEnv(makers(True)), model, "a")
+    with pytest.raises(gym.error.ResetNeeded):
+        envs.step(np.zeros(3, int))
+
+
+def test_reset_mask_starts_only_those_episodes(model):
+    envs = SyncVectorEnv(makers(True), autoreset_mode=AutoresetMode.DISABLED)
+    envs = ViperVectorRewardWrapper(envs, model, "a", reward_scale="raw")
+    envs.reset(seed=0)
+    for _ in range(3):
+        envs.step(np.zeros(3, int))
+    envs.reset(options={"reset_mask": np.array([False, True, False])})
+    _, rewards, *_ = envs.step(np.zeros(3, int))
+    for i, (episode, t) in enumerate([(0, 4), (1, 1), (0, 4)]):
+        frames = np.stack([coded_frame(episode, k) for k in range(t + 1)])
+        assert rewards[i] == pytest.approx(model.log_prob(frames[None], "a")[0, -1], abs=1e-4)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from conftest import SIZE, random_video_model, toy_bundle
-from viper_gym.benchmark.audit import audit_task, summary
+from viper_gym.benchmark.audit import audit_task, still_episodes, summary
 from viper_gym.benchmark.calibration import calibrate
 from viper_gym.benchmark.metrics import gap_in_deviations, share_of_pairs, spearman
 from viper_gym.data.episodes import Episode
@@ -59,7 +59,17 @@ def test_audit_of_a_reward_that_ranks(episodes):
     assert audit.episodes["expert"] == 6
     config = calibrate(brightness_model().config, audit)
     levels = config.calibration["a"]
-    assert levels.low == audit.levels["zero"] < levels.high == audit.levels["expert"]
+    assert levels.low == audit.late_levels["zero"] < levels.high == audit.late_levels["expert"]
+
+
+def test_stopping_where_a_cheap_behaviour_ended_is_cheap_too(episodes):
+    episodes["zero"][0] = video(np.full(80, 14.0), reward=1.0)  # it did the task
+    episodes["zero"][1] = video(np.r_[np.full(79, 3.0), 9.0])
+    still = still_episodes(episodes)["settled"]
+    ends = {int(e.frames[-1, 0, 0, 0]) for e in still}
+    assert all((e.frames == e.frames[0]).all() for e in still)
+    assert 16 * 9 + 8 in ends and 16 * 14 + 8 not in ends
+    assert len(still) == 2 + 3  # of "zero" and "random", three each at most
 
 
 def test_a_cheap_behaviour_that_wins_is_called_unsafe(episodes):

@@ -23,6 +23,8 @@ CLIP = 16  # frames scored in the frozen and shuffled tests
 MOVES = 4.0  # grey levels: mean over the frame's changed pixels that counts as motion
 SUCCESS_SHARE = 0.5  # a "cheap" episode with more of the expert's return is not cheap
 
+CHEAP = ("zero", "small", "constant", "random", "frozen", "settled", "empty")
+
 Episodes = dict[str, list[Episode]]  # behaviour -> episodes
 
 
@@ -33,6 +35,8 @@ class TaskAudit:
     task: str
     levels: dict[str, float] = field(default_factory=dict)
     """behaviour -> mean log-probability"""
+    late_levels: dict[str, float] = field(default_factory=dict)
+    """behaviour -> mean log-probability of the second half of its episodes"""
     episodes: dict[str, int] = field(default_factory=dict)
     auroc_random: float = float("nan")
     spearman: float = float("nan")
@@ -68,6 +72,11 @@ class Scored:
     log_prob: np.ndarray
 
     @property
+    def late_mean(self) -> float:
+        """Mean over the second half: what the behaviour pays once it has settled."""
+        return float(self.log_prob[len(self.log_prob) // 2 :].mean())
+
+    @property
     def mean(self) -> float:
         """Mean over the steps of the episode (the reset frame earns nothing)."""
         return float(self.log_prob[1:].mean())
@@ -89,20 +98,40 @@ def score_episodes(
     return scored
 
 
-def still_episodes(experts: list[Episode]) -> Episodes:
-    """Cheap videos that need no simulator: a frozen first frame, and nothing in view."""
+def still_episodes(episodes: Episodes) -> Episodes:
+    """Cheap videos that need no simulator, made from recorded ones.
+
+    "frozen": an expert's first frame, repeated. "settled": the last frame of a cheap episode,
+    repeated (an agent may stop wherever such behaviour leads), unless the task was being
+    done in it. "empty": nothing in view.
+    """
+    experts = episodes["expert"]
     frames = np.concatenate([e.frames[::10] for e in experts])
     empty = np.median(frames, axis=0).astype(np.uint8)
     length = min(len(e.frames) for e in experts)
     frozen = [Episode(np.repeat(e.frames[:1], length, 0)) for e in experts[:10]]
-    return {"frozen": frozen, "empty": [Episode(np.repeat(empty[None], length, 0))]}
+    still = {"frozen": frozen, "empty": [Episode(np.repeat(empty[None], length, 0))]}
+    ends = [
+        e.frames[-1:]
+        for name in ("zero", "small", "constant", "random")
+        for e in episodes.get(name, [])[:3]
+        if e.rewards is None or not e.rewards[-20:].mean() > SUCCESS_SHARE * _late_reward(experts)
+    ]
+    if ends:
+        still["settled"] = [Episode(np.repeat(end, length, 0)) for end in ends]
+    return still
+
+
+def _late_reward(experts: list[Episode]) -> float:
+    """Task reward a step that experts collect at the end of their episodes."""
+    return float(np.mean([e.rewards[-20:].mean() for e in experts if e.rewards is not None]))
 
 
 def audit_task(
     model: VideoRewardModel,
     task: str,
     episodes: Episodes,
-    cheap: tuple[str, ...] = ("zero", "small", "constant", "random", "frozen", "empty"),
+    cheap: tuple[str, ...] = CHEAP,
     on_episode: Callable[[], None] = lambda: None,
 ) -> tuple[TaskAudit, dict[str, list[Scored]]]:
     """Audit one task on episodes of several behaviours.
@@ -111,13 +140,14 @@ def audit_task(
         episodes: "expert" is needed; "graded", "stop" and the cheap ones are used if there.
         on_episode: called after each scored episode, for progress.
     """
-    episodes = {**episodes, **still_episodes(episodes["expert"])}
+    episodes = {**episodes, **still_episodes(episodes)}
     scored = score_episodes(model, task, episodes, on_episode)
     audit = TaskAudit(task, episodes={k: len(v) for k, v in scored.items()})
     experts = scored["expert"] = _only_successes(scored["expert"])
     audit.failed_experts = audit.episodes["expert"] - len(experts)
     expert_means = np.array([s.mean for s in experts])
     audit.levels = {k: float(np.mean([s.mean for s in v])) for k, v in scored.items()}
+    audit.late_levels = {k: float(np.mean([s.late_mean for s in v])) for k, v in scored.items()}
     if "random" in scored:
         audit.auroc_random = share_of_pairs(expert_means, _means(scored["random"]))
     if "graded" in scored:

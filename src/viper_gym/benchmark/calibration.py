@@ -10,23 +10,25 @@ from viper_gym.errors import CheckpointError
 
 # An empty picture is audited, but sets no zero: the cameras are chosen so that nobody can
 # leave the picture (docs/decisions.md), and in some tasks it is likelier than any behaviour.
-REACHABLE = ("zero", "small", "constant", "random", "frozen")
+REACHABLE = ("zero", "small", "constant", "random", "frozen", "settled")
 
 
 def calibrate(config: BundleConfig, audit: TaskAudit) -> BundleConfig:
     """A config whose scale of the audited task is: best cheap behaviour 0, expert 1.
 
+    Levels are those of the second halves of episodes: what a behaviour pays in the long run.
+
     Raises:
         CheckpointError: a cheap behaviour is at or above the expert's level; such a reward
             teaches that behaviour, whatever its scale.
     """
-    low, cheap = max((audit.levels[name], name) for name in REACHABLE if name in audit.beats)
-    high = audit.levels["expert"]
+    low, cheap = max((audit.late_levels[name], name) for name in REACHABLE if name in audit.beats)
+    high = audit.late_levels["expert"]
     if low >= high:
         raise CheckpointError(
             f"'{audit.task}': the cheap behaviour '{cheap}' scores {low:.2f} nats a frame, the "
             f"expert {high:.2f}; look at the camera, the data and the reconstructions"
         )
     counts = ", ".join(f"{n} {k}" for k, n in audit.episodes.items())
-    levels = Calibration(low, high, f"0 = {cheap}, 1 = expert; {counts}")
+    levels = Calibration(low, high, f"0 = {cheap}, 1 = expert, late in episodes; {counts}")
     return replace(config, calibration={**config.calibration, audit.task: levels})

@@ -20,6 +20,12 @@ POLICIES = [
 ]
 
 
+@pytest.fixture(params=[0, 2], ids=["authors", "local"])
+def local(request):
+    """Preceding frames that enter a token directly."""
+    return request.param
+
+
 def random_codes(envs: int, frames: int) -> torch.Tensor:
     return torch.randint(16, (envs, frames, 2, 2), generator=torch.Generator().manual_seed(3))
 
@@ -27,8 +33,8 @@ def random_codes(envs: int, frames: int) -> torch.Tensor:
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda p: f"{p.kind}-{p.keep}-{p.mode}-{p.window}")
 @pytest.mark.parametrize("stride", [1, 2, 4])
 @pytest.mark.parametrize("envs", [1, 3])
-def test_streaming_equals_batch(policy, stride, envs):
-    model = random_video_model(length=4)
+def test_streaming_equals_batch(policy, stride, envs, local):
+    model = random_video_model(local_frames=local, length=4)
     codes, task = random_codes(envs, 21), torch.arange(envs) % 2
     batch = batch_log_prob(model, codes, task, stride, policy, batch_size=5)
     stream = StreamingLikelihood(model, envs, stride, policy, task)
@@ -38,9 +44,9 @@ def test_streaming_equals_batch(policy, stride, envs):
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda p: f"{p.kind}-{p.keep}-{p.mode}-{p.window}")
 @pytest.mark.parametrize("stride", [1, 2])
-def test_partial_resets_start_fresh_episodes(policy, stride):
+def test_partial_resets_start_fresh_episodes(policy, stride, local):
     """Environments reset at random; each episode scores as if it were streamed alone."""
-    model = random_video_model(length=4)
+    model = random_video_model(local_frames=local, length=4)
     envs, steps = 5, 40
     generator = torch.Generator().manual_seed(0)
     codes, task = random_codes(envs, steps), torch.arange(envs) % 2
@@ -64,8 +70,8 @@ def test_partial_resets_start_fresh_episodes(policy, stride):
             assert torch.allclose(scores[env, first:last], alone[0], atol=1e-4)
 
 
-def test_order_of_environments_commutes():
-    model = random_video_model(length=4)
+def test_order_of_environments_commutes(local):
+    model = random_video_model(local_frames=local, length=4)
     codes, task = random_codes(6, 15), torch.arange(6) % 2
     order = torch.tensor([3, 1, 5, 0, 2, 4])
     a = StreamingLikelihood(model, 6, 2, ContextPolicy(), task)
@@ -74,9 +80,9 @@ def test_order_of_environments_commutes():
         assert torch.allclose(a.score(codes[:, t])[order], b.score(codes[order, t]), atol=1e-5)
 
 
-def test_exact_is_the_sliding_window():
+def test_exact_is_the_sliding_window(local):
     """Entry t equals the last frame of the window of the L newest frames of its phase."""
-    model = random_video_model(length=4)
+    model = random_video_model(local_frames=local, length=4)
     codes, task, stride = random_codes(1, 19), torch.tensor([1]), 2
     scores = batch_log_prob(model, codes, task, stride, ContextPolicy("exact"))
     for t in range(19):
@@ -84,9 +90,9 @@ def test_exact_is_the_sliding_window():
         assert torch.allclose(scores[0, t], model.log_prob(window, task)[0, -1], atol=1e-5)
 
 
-def test_joint_has_no_jump_when_the_window_fills():
+def test_joint_has_no_jump_when_the_window_fills(local):
     """Constant codes under a model that ignores context: every joint value is the same."""
-    model = random_video_model(length=4, classes=0)
+    model = random_video_model(local_frames=local, length=4, classes=0)
     with torch.no_grad():
         model.head.weight.zero_()
     codes = torch.full((1, 9, 2, 2), 5)
@@ -96,7 +102,7 @@ def test_joint_has_no_jump_when_the_window_fills():
     assert torch.allclose(scores[0, 0], 4 * single[0, 0], atol=1e-5)
 
 
-def test_joint_needs_the_exact_window():
+def test_joint_needs_the_exact_window(local):
     with pytest.raises(ValueError, match="exact"):
         ContextPolicy("refresh", mode="joint").kept(4)
     with pytest.raises(ValueError, match="keep must be in 1"):

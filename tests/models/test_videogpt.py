@@ -5,13 +5,19 @@ from conftest import random_video_model
 from viper_gym.models.kv_cache import KVCache
 
 
+@pytest.fixture(params=[0, 2], ids=["authors", "local"])
+def local(request):
+    """Preceding frames that enter a token directly."""
+    return request.param
+
+
 def codes(batch: int, frames: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(16, (batch, frames, 2, 2), generator=torch.Generator().manual_seed(seed))
 
 
-def test_log_prob_is_causal():
+def test_log_prob_is_causal(local):
     """Changing frame t never changes the log-probability of earlier frames, only of later ones."""
-    model = random_video_model()
+    model = random_video_model(local_frames=local)
     x, task = codes(2, 4), torch.tensor([0, 1])
     before = model.log_prob(x, task)
     y = x.clone()
@@ -21,9 +27,9 @@ def test_log_prob_is_causal():
     assert not torch.allclose(before[:, 3], after[:, 3])
 
 
-def test_probabilities_sum_to_one_over_whole_frames():
+def test_probabilities_sum_to_one_over_whole_frames(local):
     """Summing p over every possible last frame of a tiny model gives 1: a real likelihood."""
-    model = random_video_model(length=2, classes=0, codebook_size=3)
+    model = random_video_model(local_frames=local, length=2, classes=0, codebook_size=3)
     context = torch.zeros(1, 1, 2, 2, dtype=torch.int64)
     grid = torch.cartesian_prod(*[torch.arange(3)] * 4).view(81, 1, 2, 2)
     x = torch.cat([context.expand(81, -1, -1, -1), grid], 1)
@@ -31,9 +37,11 @@ def test_probabilities_sum_to_one_over_whole_frames():
     assert torch.isclose(total, torch.tensor(1.0), atol=1e-4)
 
 
-def test_log_prob_matches_the_generated_distribution():
+def test_log_prob_matches_the_generated_distribution(local):
     """Sampled first tokens occur as often as log_prob says."""
-    model = random_video_model(length=2, classes=0, codebook_size=4, num_layers=1)
+    model = random_video_model(
+        local_frames=local, length=2, classes=0, codebook_size=4, num_layers=1
+    )
     context = codes(1, 1) % 4
     n = 4000
     drawn = model.generate(
@@ -47,8 +55,8 @@ def test_log_prob_matches_the_generated_distribution():
         assert abs(float(p - share)) < 4 * (float(p * (1 - p)) / n) ** 0.5 + 1e-3
 
 
-def test_task_changes_the_likelihood():
-    model = random_video_model()
+def test_task_changes_the_likelihood(local):
+    model = random_video_model(local_frames=local)
     x = codes(1, 4)
     assert not torch.allclose(
         model.log_prob(x, torch.tensor([0])), model.log_prob(x, torch.tensor([1]))
@@ -57,16 +65,16 @@ def test_task_changes_the_likelihood():
         model.log_prob(x)
 
 
-def test_cache_equals_full_window():
-    model = random_video_model()
+def test_cache_equals_full_window(local):
+    model = random_video_model(local_frames=local)
     x, task = codes(3, 4), torch.tensor([0, 1, 0])
     cache = KVCache.for_model(model, 3, torch.float32)
     parts = [model.extend(x[:, a:b], cache, task) for a, b in ((0, 1), (1, 3), (3, 4))]
     assert torch.allclose(torch.cat(parts, 1), model.log_prob(x, task), atol=1e-5)
 
 
-def test_rows_of_a_cache_are_independent():
-    model = random_video_model()
+def test_rows_of_a_cache_are_independent(local):
+    model = random_video_model(local_frames=local)
     x = codes(2, 4)
     cache = KVCache.for_model(model, 2, torch.float32)
     one, two = torch.tensor([0]), torch.tensor([1])

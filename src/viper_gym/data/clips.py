@@ -31,7 +31,11 @@ def split_episodes(episodes: dict[str, list[Episode]], held_out: float = 0.1) ->
 
 
 class FrameSampler:
-    """Random frames, every task equally often."""
+    """Random frames; a task is drawn in proportion to 1 / sqrt(its share of foreground pixels).
+
+    With equally many frames a task, the one whose picture moves most (a running cheetah
+    before a moving floor) takes nearly the whole codebook.
+    """
 
     def __init__(self, episodes: dict[str, list[Episode]], seed: int = 0):
         self._pools = {
@@ -40,11 +44,14 @@ class FrameSampler:
         self.tasks = list(self._pools)
         self._seed = seed
         self.background = {task: _background(pool, seed) for task, pool in self._pools.items()}
+        moving = np.array([_foreground(self._pools[t], self.background[t]) for t in self.tasks])
+        self.share = moving**-0.5 / (moving**-0.5).sum()
+        """of a batch, a task"""
 
     def batch(self, step: int, size: int) -> tuple[np.ndarray, np.ndarray]:
         """uint8 frames (B, H, W, 3) and their task numbers (B,)."""
         rng = np.random.default_rng((self._seed, step))
-        tasks = np.arange(size) % len(self.tasks)
+        tasks = rng.choice(len(self.tasks), size, p=self.share)
         frames = []
         for number in tasks:
             pool = self._pools[self.tasks[number]]
@@ -57,6 +64,12 @@ def _background(pool: np.ndarray, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     pick = rng.choice(len(pool), min(len(pool), 300), replace=False)
     return np.median(pool[pick], axis=0).astype(np.uint8)
+
+
+def _foreground(pool: np.ndarray, background: np.ndarray) -> float:
+    """Mean share of pixels away from the background by more than 15 grey levels, at least 0.1 %."""
+    some = pool[:: max(1, len(pool) // 300)].astype(np.int16)
+    return max(1e-3, float((np.abs(some - background).max(-1) > 15).mean()))
 
 
 class WindowSampler:

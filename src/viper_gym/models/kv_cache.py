@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from viper_gym.models.local_history import no_frames
+
 if TYPE_CHECKING:
     from viper_gym.models.videogpt import VideoGPT
 
@@ -15,7 +17,8 @@ class KVCache:
     """Static buffers (layers, B, H, max_tokens, d); every row has its own length.
 
     `frames` (B,) counts the frames of each row, `last` (B, D) is the embedding of its last
-    token. One pass writes new keys with `extend` in every layer between `begin` and `commit`.
+    token, `recent` (B, k, h, w) its newest frames for `LocalHistory` (-1: none). One pass
+    writes new keys with `extend` in every layer between `begin` and `commit`.
     """
 
     def __init__(
@@ -28,12 +31,15 @@ class KVCache:
         width: int,
         device: torch.device,
         dtype: torch.dtype,
+        local_frames: int = 0,
+        grid_size: int = 1,
     ):
         shape = (layers, batch, heads, tokens, head_dim)
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros(shape, device=device, dtype=dtype)
         self.frames = torch.zeros(batch, dtype=torch.int64, device=device)
         self.last = torch.zeros(batch, width, device=device, dtype=torch.float32)
+        self.recent = no_frames(batch, local_frames, grid_size, device)
         self._rows = torch.arange(batch, device=device)
         self._all_rows = True
         self._place = torch.zeros(0, dtype=torch.int64, device=device)
@@ -46,8 +52,9 @@ class KVCache:
         device = model.start.device
         head_dim = c.embed_dim // c.num_heads
         return cls(
-            c.num_layers, batch, c.num_heads, c.max_tokens, head_dim, c.embed_dim, device, dtype
-        )
+            c.num_layers, batch, c.num_heads, c.max_tokens, head_dim, c.embed_dim, device, dtype,
+            c.local_frames, c.grid_size,
+        )  # fmt: skip
 
     def begin(self, place: Tensor, rows: Tensor | None = None) -> Tensor:
         """Announce the positions (B, L) of the tokens to come, and which rows they belong to.
@@ -85,3 +92,4 @@ class KVCache:
         """Forget everything of the given rows (int64 or bool mask)."""
         # keys beyond a row's position are never attended to, so only the count matters
         self.frames[rows] = 0
+        self.recent[rows] = -1

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from viper_gym.models.kv_cache import KVCache
+from viper_gym.models.local_history import LocalHistory, no_frames
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class VideoGPTConfig:
     dropout: float = 0.0
     num_classes: int = 0
     """tasks the norms are conditioned on; 0 for an unconditional model"""
+    local_frames: int = 0
+    """preceding frames whose neighbourhood of a cell enters its token (`LocalHistory`); 0 is
+    the authors' layout"""
 
     @property
     def tokens_per_frame(self) -> int:
@@ -129,6 +133,9 @@ class VideoGPT(nn.Module):
         self.register_buffer("codebook", torch.zeros(config.codebook_size, config.codebook_dim))
         self.embed = nn.Linear(config.codebook_dim, dim)
         self.start = nn.Parameter(torch.randn(dim) * 0.02)
+        self.local: LocalHistory | None = None
+        if config.local_frames:
+            self.local = LocalHistory(config.local_frames, config.codebook_dim, dim)
         sizes = self._axis_widths(dim)
         lengths = (config.sequence_length, config.grid_size, config.grid_size)
         self.position = nn.ParameterList(
@@ -186,6 +193,10 @@ class VideoGPT(nn.Module):
         x = self.embed(F.embedding(tokens, self.codebook))
         x = torch.cat([self.start.expand(B, 1, -1).to(x.dtype), x[:, :-1]], dim=1)
         x = x + self.positions()[: x.shape[1]]
+        if self.local is not None:
+            c = self.config
+            earlier = no_frames(B, c.local_frames, c.grid_size, x.device)
+            x = x + self.local(indices, earlier, self.codebook)
         for layer, block in enumerate(self.blocks):
             x = block(x, task, None, layer, None)
         return x
@@ -248,6 +259,10 @@ class VideoGPT(nn.Module):
         x = torch.cat([first[:, None], x[:, :-1]], dim=1)
         place = count[:, None] * N + torch.arange(L, device=x.device)  # (B, L)
         x = x + self.positions()[place]
+        if self.local is not None:
+            earlier = cache.recent[here]
+            x = x + self.local(indices, earlier, self.codebook).to(x.dtype)
+            cache.recent[here] = torch.cat([earlier, indices], 1)[:, -self.local.frames :]
         mask = cache.begin(place, rows)
         for layer, block in enumerate(self.blocks):
             x = block(x, task, cache, layer, mask)
@@ -299,10 +314,14 @@ class VideoGPT(nn.Module):
         if base:
             self.extend(history, cache, task, want_log_prob=False)
         x = torch.where((cache.frames == 0)[:, None], self.start, cache.last)  # (B, D)
+        local = torch.zeros(B, S * S, self.config.embed_dim, device=tokens.device)
+        if self.local is not None:  # the frame to come is not looked at
+            coming = torch.zeros(B, 1, S, S, dtype=torch.int64, device=tokens.device)
+            local = self.local(coming, cache.recent, self.codebook)
         for i in range(S * S):
             place = torch.full((B, 1), base + i, device=tokens.device)
             mask = cache.begin(place)
-            hidden = x[:, None] + self.positions()[place]
+            hidden = x[:, None] + self.positions()[place] + local[:, i : i + 1]
             for layer, block in enumerate(self.blocks):
                 hidden = block(hidden, task, cache, layer, mask)
             logits = self.head(self.norm(hidden, task))[:, 0].float() / temperature

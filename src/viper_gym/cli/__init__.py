@@ -1,0 +1,51 @@
+"""`viper-gym`: the only place that parses arguments, prints and exits."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import tyro
+
+from viper_gym.cli.collect import Collect
+from viper_gym.cli.convert import Convert
+from viper_gym.cli.demo import Demo
+from viper_gym.cli.evaluate import Evaluate
+from viper_gym.cli.progress import console
+from viper_gym.cli.sample import Sample
+from viper_gym.cli.score import Score
+from viper_gym.cli.tasks import Tasks
+from viper_gym.cli.train import train, train_help
+from viper_gym.errors import ViperGymError
+
+_COMMANDS: dict[str, Any] = {
+    "demo": Demo,
+    "tasks": Tasks,
+    "collect": Collect,
+    "train": train_help,
+    "evaluate": Evaluate,
+    "score": Score,
+    "sample": Sample,
+    "convert": Convert,
+}
+_DESCRIPTION = "Learning from video: the likelihoods of a video model as reward (VIPER)."
+
+
+def main() -> None:
+    """Entry point: named errors become one line and exit status 2."""
+    arguments = sys.argv[1:]
+    try:
+        if arguments[:1] == ["train"]:
+            train(arguments[1:])
+            return
+        command = tyro.extras.subcommand_cli_from_dict(
+            _COMMANDS, prog="viper-gym", description=_DESCRIPTION, args=arguments or ["--help"]
+        )
+        command.run()
+    except ViperGymError as error:
+        console.print(
+            f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False
+        )
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,51 @@
+"""`viper-gym collect`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from viper_gym.cli.progress import progress
+
+
+@dataclass(frozen=True)
+class Collect:
+    """Record episodes of a built-in suite from the committed oracles (lossless, resumable)."""
+
+    tasks: tuple[str, ...] = ()
+    """all tasks of the suite if left out"""
+    suite: Literal["dmc"] = "dmc"
+    behaviour: str = "diverse"
+    """diverse (training data), expert, graded, zero, small, constant, random, stop"""
+    episodes: int = 130
+    """a task; for 'diverse', episodes that reach the return threshold"""
+    out: Path = Path("data")
+    seed: int = 100_000
+    """first seed; training uses 100000…, calibration 200000…, the audit 300000…"""
+    workers: int = 2
+
+    def run(self) -> None:
+        from viper_gym.envs.collect import collect
+        from viper_gym.envs.tasks import DMC_TASKS
+
+        # training reads one folder a task, audits one a behaviour below it
+        for task in self.tasks or tuple(DMC_TASKS):
+            with progress(f"{task} {self.behaviour}", self.episodes) as tick:
+                paths = collect(
+                    task,
+                    self.behaviour,
+                    self.episodes,
+                    self.out,
+                    first_seed=self.seed,
+                    workers=self.workers,
+                    on_episode=partial(_tick_if_kept, tick),
+                )
+            print(f"{task}: {len(paths)} episodes in {paths[0].parent}")
+
+
+def _tick_if_kept(tick: Callable[[], None], line: dict[str, Any]) -> None:
+    if line["kept"]:
+        tick()

@@ -1,0 +1,138 @@
+"""`viper-gym evaluate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+
+from viper_gym.cli.progress import progress
+from viper_gym.models.context import ContextPolicy
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Audit a checkpoint: would an agent that maximises its reward do the task?"""
+
+    checkpoint: str = "dmc"
+    """suite alias, bundle folder or Hub repository"""
+    suite: Literal["dmc"] | None = "dmc"
+    """collect the episodes from this suite …"""
+    episodes: Path | None = None
+    """… or read them from this folder: <task>/<behaviour>/<videos>, 'expert' at least"""
+    tasks: tuple[str, ...] = ()
+    calibrate: bool = False
+    """set the reward scale from these episodes (other seeds than the audit's) first"""
+    mode: Literal["conditional", "joint"] | None = None
+    """with --calibrate: what is scored, recorded in the bundle (its own if left out)"""
+    window: int | None = None
+    """with --calibrate: frames a window holds at most, recorded in the bundle"""
+    write: bool = False
+    """store the figures in the bundle and its model card (a local folder)"""
+    out: Path = Path("runs/evaluate")
+    workers: int = 2
+    device: str = "auto"
+    json: bool = False
+    """print the figures as JSON"""
+
+    def run(self) -> None:
+        from viper_gym.benchmark.suite_episodes import (
+            AUDIT_SEED,
+            CALIBRATION,
+            CALIBRATION_SEED,
+            FULL_AUDIT,
+        )
+        from viper_gym.checkpoints.bundle import CARD, read_config, write_config
+        from viper_gym.checkpoints.index import resolve
+
+        folder = resolve(self.checkpoint)
+        if self.calibrate:
+            calibrate_checkpoint(self, CALIBRATION, CALIBRATION_SEED)
+        audits = audit_checkpoint(
+            self.checkpoint, self.tasks, FULL_AUDIT, AUDIT_SEED, self.out, self.workers,
+            self.device, self.episodes, quiet=self.json,
+        )  # fmt: skip
+        if self.write:
+            from viper_gym.benchmark.report import model_card, with_evaluation
+
+            command = f"viper-gym evaluate --suite {self.suite} --write"
+            config = with_evaluation(read_config(folder), audits, command)
+            write_config(config, folder)
+            (folder / CARD).write_text(model_card(config))
+        if self.json:
+            from viper_gym.benchmark.report import to_json
+
+            print(to_json(audits))
+
+
+def audit_checkpoint(
+    checkpoint: str,
+    tasks: tuple[str, ...],
+    counts: dict[str, int],
+    seed: int,
+    out: Path,
+    workers: int,
+    device: str,
+    folder: Path | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    from viper_gym.benchmark.report import folder_source, run_audit, table
+    from viper_gym.benchmark.suite_episodes import suite_episodes
+    from viper_gym.likelihood.reward_model import VideoRewardModel
+
+    model = VideoRewardModel.from_pretrained(checkpoint, device=device)
+    chosen = list(tasks or model.tasks)
+    for task in chosen:
+        model.task_index(task)  # an unknown name fails before the long work
+    recorded = sum(counts.values()) if folder is None else 0
+    with progress("audit", 2 * recorded * len(chosen) or None) as tick:
+        if folder is not None:
+            source = folder_source(folder, model.image_size)
+        else:
+            source = lambda task: suite_episodes(  # noqa: E731
+                task, counts, out / "episodes", seed, workers, tick
+            )
+        audits = run_audit(model, chosen, source, out, on_episode=tick)
+    if not quiet:
+        Console().print(table(audits))
+        for task, audit in audits.items():
+            for line in audit.verdict:
+                print(f"{task}: {line}")
+    return audits
+
+
+def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -> None:
+    from viper_gym.benchmark.audit import audit_task
+    from viper_gym.benchmark.calibration import calibrate
+    from viper_gym.benchmark.report import folder_source
+    from viper_gym.benchmark.suite_episodes import suite_episodes
+    from viper_gym.checkpoints.bundle import read_config, write_config
+    from viper_gym.checkpoints.index import resolve
+    from viper_gym.likelihood.reward_model import VideoRewardModel
+
+    folder = resolve(options.checkpoint)
+    config = read_config(folder)
+    config = replace(config, policy=_policy(options, config.policy))
+    model = VideoRewardModel.from_pretrained(folder, device=options.device, policy=config.policy)
+    chosen = options.tasks or model.tasks
+    with progress("calibrate", 2 * sum(counts.values()) * len(chosen)) as tick:
+        for task in chosen:
+            if options.episodes is not None:
+                episodes = folder_source(options.episodes, model.image_size)(task)
+            else:
+                cache = options.out / "calibration"
+                episodes = suite_episodes(task, counts, cache, seed, options.workers, tick)
+            audit, _ = audit_task(model, task, episodes, on_episode=tick)
+            config = calibrate(config, audit)
+    write_config(config, folder)
+
+
+def _policy(options: Evaluate, known: ContextPolicy) -> ContextPolicy:
+    """The bundle's policy with what was asked for put in; joint needs the exact window."""
+    mode = options.mode or known.mode
+    window = options.window if options.window is not None else known.window
+    keep = None if (mode, window) != (known.mode, known.window) else known.keep
+    kind: Literal["exact", "refresh"] = "exact" if mode == "joint" else known.kind
+    return replace(known, kind=kind, mode=mode, window=window, keep=keep)

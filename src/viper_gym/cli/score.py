@@ -1,0 +1,48 @@
+"""`viper-gym score`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Score:
+    """Score a video of yours: reward curve and picture."""
+
+    video: Annotated[Path, tyro.conf.Positional]
+    """mp4, gif, npz, or a folder of pictures"""
+    task: str | None = None
+    checkpoint: str = "dmc"
+    out: Path = Path("score.png")
+    device: str = "auto"
+    json: bool = False
+
+    def run(self) -> None:
+        from viper_gym.benchmark.figures import score_figure
+        from viper_gym.data.videos import read_video
+        from viper_gym.errors import VideoDataError
+        from viper_gym.likelihood.reward_model import VideoRewardModel
+
+        model = VideoRewardModel.from_pretrained(self.checkpoint, device=self.device)
+        episode = read_video(self.video, model.image_size)
+        if len(episode.frames) < 2:
+            raise VideoDataError(f"{self.video}: one frame only; a reward needs two")
+        task = model.tasks[model.task_index(self.task)]
+        kind: Any = "calibrated" if task in model.config.calibration else "per_token"
+        rewards = model.compute_reward(episode.frames[None], task, kind)[0]
+        unit = "reward (0 cheap, 1 expert)" if kind == "calibrated" else "nats a token"
+        score_figure(rewards, episode, f"{self.video.name} as {task}", unit, self.out)
+        figures = {
+            "task": task,
+            "frames": len(episode.frames),
+            "mean_reward": float(rewards.mean()),
+        }
+        if self.json:
+            print(json.dumps({**figures, "rewards": rewards.round(4).tolist()}))
+        else:
+            print(f"mean reward {rewards.mean():.3f} over {len(rewards)} steps; see {self.out}")

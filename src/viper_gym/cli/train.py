@@ -1,0 +1,42 @@
+"""`viper-gym train`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import tyro
+
+
+def train(arguments: list[str]) -> None:
+    # torch is imported for this command's options only, so that the others start fast
+    from viper_gym.training.tokenizer import TokenizerTraining, train_tokenizer
+    from viper_gym.training.video_model import VideoModelTraining, train_video_model
+
+    subcommand = tyro.conf.subcommand
+    kind: Any = (
+        Annotated[
+            TokenizerTraining,
+            subcommand("tokenizer", description="Train a tokenizer on a folder of videos."),
+        ]
+        | Annotated[
+            VideoModelTraining,
+            subcommand("video-model", description="Train a video model; writes a bundle."),
+        ]
+    )
+    config: TokenizerTraining | VideoModelTraining = tyro.cli(
+        kind,
+        prog="viper-gym train",
+        description="Train a tokenizer on videos (one sub-folder a task), then a video model.",
+        args=arguments,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+    if isinstance(config, TokenizerTraining):
+        print(f"tokenizer: {train_tokenizer(config)}")
+        return
+    folder = train_video_model(config)
+    print(f"bundle: {folder}")
+    print(f"next: viper-gym evaluate --checkpoint {folder} --calibrate --write")
+
+
+def train_help() -> None:
+    """Train a tokenizer or a video model on a folder of videos (train --help)."""

@@ -19,6 +19,7 @@ from viper_gym.data.episodes import Episode
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
 AGE_BANDS = ((50, 100), (100, 250), (250, 500))  # steps; the first 50 are judged apart
+SETTLED = 40  # frames a picture is repeated
 CLIP = 16  # frames scored in the frozen and shuffled tests
 MOVES = 4.0  # grey levels: mean over the frame's changed pixels that counts as motion
 SUCCESS_SHARE = 0.5  # a "cheap" episode with more of the expert's return is not cheap
@@ -37,6 +38,8 @@ class TaskAudit:
     """behaviour -> mean log-probability"""
     late_levels: dict[str, float] = field(default_factory=dict)
     """behaviour -> mean log-probability of the second half of its episodes"""
+    best_late: dict[str, float] = field(default_factory=dict)
+    """cheap behaviour -> the highest such mean of one episode: agents find the best instance"""
     episodes: dict[str, int] = field(default_factory=dict)
     auroc_random: float = float("nan")
     spearman: float = float("nan")
@@ -101,9 +104,9 @@ def score_episodes(
 def still_episodes(episodes: Episodes) -> Episodes:
     """Cheap videos that need no simulator, made from recorded ones.
 
-    "frozen": an expert's first frame, repeated. "settled": the last frame of a cheap episode,
-    repeated (an agent may stop wherever such behaviour leads), unless the task was being
-    done in it. "empty": nothing in view.
+    "frozen": an expert's first frame, repeated. "settled": a frame of a cheap episode, repeated
+    (an agent may stop wherever such behaviour leads), unless the task was being done in it.
+    "empty": nothing in view.
     """
     experts = episodes["expert"]
     frames = np.concatenate([e.frames[::10] for e in experts])
@@ -111,15 +114,16 @@ def still_episodes(episodes: Episodes) -> Episodes:
     length = min(len(e.frames) for e in experts)
     frozen = [Episode(np.repeat(e.frames[:1], length, 0)) for e in experts[:10]]
     still = {"frozen": frozen, "empty": [Episode(np.repeat(empty[None], length, 0))]}
-    ends = [
-        e.frames[-1:]
-        for name in ("zero", "small", "constant", "random")
-        for e in episodes.get(name, [])[:3]
-        if e.rewards is None or not e.rewards[-20:].mean() > SUCCESS_SHARE * _late_reward(experts)
-    ]
-    if ends:
-        still["settled"] = [Episode(np.repeat(end, length, 0)) for end in ends]
-    return still
+    limit = SUCCESS_SHARE * _late_reward(experts)
+    settled = []
+    for name in ("zero", "small", "constant", "random"):
+        for episode in episodes.get(name, [])[:6]:
+            last = len(episode.frames) - 1
+            for t in (last // 8, last // 4, last // 2, last):
+                near = episode.rewards[max(0, t - 20) : t] if episode.rewards is not None else 0.0
+                if not np.mean(near) > limit:
+                    settled.append(Episode(np.repeat(episode.frames[t][None], SETTLED, 0)))
+    return {**still, "settled": settled} if settled else still
 
 
 def _late_reward(experts: list[Episode]) -> float:
@@ -206,6 +210,7 @@ def _against_cheap(
         if not items:
             continue
         candidates[name] = _means(items)
+        audit.best_late[name] = max(s.late_mean for s in items)
         audit.beats[name] = share_of_pairs(means, candidates[name])
         for first, last in AGE_BANDS:
             a, b = _band(experts, first, last), _band(items, first, last)
@@ -301,6 +306,7 @@ def summary(audit: TaskAudit) -> dict[str, Any]:
         "beats_by_age": audit.beats_by_age,
         "worst_by_age": audit.worst_by_age,
         "levels": audit.levels,
+        "best_late": audit.best_late,
         "episodes": audit.episodes,
         "successful_cheap": audit.successful_cheap,
         "failed_experts": audit.failed_experts,

@@ -16,13 +16,14 @@ REACHABLE = ("zero", "small", "constant", "random", "frozen", "settled")
 def calibrate(config: BundleConfig, audit: TaskAudit) -> BundleConfig:
     """A config whose scale of the audited task is: best cheap behaviour 0, expert 1.
 
-    Levels are those of the second halves of episodes: what a behaviour pays in the long run.
+    Levels are those of the second halves of episodes: what a behaviour pays in the long run;
+    of a cheap behaviour the episode that pays best, because that is the one an agent finds.
 
     Raises:
         CheckpointError: a cheap behaviour is at or above the expert's level; such a reward
             teaches that behaviour, whatever its scale.
     """
-    low, cheap = max((audit.late_levels[name], name) for name in REACHABLE if name in audit.beats)
+    low, cheap = max((audit.best_late[name], name) for name in REACHABLE if name in audit.beats)
     high = audit.late_levels["expert"]
     if low >= high:
         raise CheckpointError(

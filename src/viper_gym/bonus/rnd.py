@@ -24,6 +24,10 @@ class RNDConfig:
     """frames an update"""
     update_every: int = 8
     """scored frames between updates: bounds the cost inside `env.step`"""
+    horizon: int = 10_000
+    """frames over which the error's root mean square forgets"""
+    clip: float = 5.0
+    """highest bonus: the first frames of a new kind can be a hundred times as surprising"""
     memory: int = 512
     """recent frames that updates draw from"""
     seed: int = 0
@@ -51,8 +55,9 @@ def _network(config: RNDConfig, image_size: int, head: int) -> nn.Sequential:
 class RND:
     """How badly a predictor knows the features that a fixed random network gives a frame.
 
-    The error is divided by its running root mean square over all frames so far, so that it
-    is about 1 at first and fades as the predictor learns. Frames are normalised a pixel by
+    The error is divided by its root mean square over the newest frames (about `horizon` of
+    them): the bonus stays about 1 on what the agent does now, and is several times that on
+    what it never did. Frames are normalised a pixel by
     running statistics and clipped to [-5, 5].
 
     Args:
@@ -92,7 +97,9 @@ class RND:
         self._pixels.update(frames)
         error = self.error(frames).astype(np.float64)
         self._square.update(error**2)
-        return (error / np.sqrt(self._square.mean + 1e-12)).astype(np.float32)
+        self._square.count = min(self._square.count, float(self.config.horizon))
+        bonus = error / np.sqrt(self._square.mean + 1e-30)
+        return np.minimum(bonus, self.config.clip).astype(np.float32)
 
     def update(self, frames: np.ndarray) -> None:
         """Remember frames; every `update_every` of them, take one optimiser step."""

@@ -98,20 +98,21 @@ class EpisodePlan:
 def _diverse(oracle: Policy, size: int, rng: np.random.Generator) -> EpisodePlan:
     """Expert from states that learners visit, at several noise levels.
 
-    What is recorded starts when the expert takes over. The first steps of nominal episodes
-    are left out, as the authors do: a pose that every episode starts from (a pole hanging
-    still) would be among the likeliest frames there are.
+    What is recorded starts when the expert takes over. A pose that every episode starts from
+    (a pole hanging still) must not be in it: it would be among the likeliest frames there
+    are, and an agent would stay there. So the first steps of nominal episodes are left out,
+    as the authors do, and pushes are long and strong enough to leave that pose.
     """
     sigma = float(rng.choice([0.0, 0.0, 0.0, 0.1, 0.2]))
     policy = Noisy(oracle, sigma)
     if rng.random() < 0.25:
         note = f"first {SKIPPED_STEPS} steps left out, noise {sigma}"
         return EpisodePlan(policy, EPISODE_STEPS - SKIPPED_STEPS, oracle, SKIPPED_STEPS, note)
-    hold = int(rng.choice([1, 5, 20]))
-    warmup: Policy = Held(size, amplitude=float(rng.uniform(0.2, 1.0)), hold=hold)
-    if rng.random() < 1 / 3:  # a learner that half knows the task
+    hold = int(rng.choice([5, 10, 25]))
+    warmup: Policy = Held(size, amplitude=float(rng.uniform(0.6, 1.0)), hold=hold)
+    if rng.random() < 0.5:  # a learner that half knows the task
         warmup = Mixed(oracle, warmup, probability=float(rng.uniform(0.3, 0.8)))
-    steps = int(rng.integers(5, 100))
+    steps = int(rng.integers(30, 120))
     return EpisodePlan(policy, 200, warmup, steps, f"pushed {steps} steps, noise {sigma}")
 
 

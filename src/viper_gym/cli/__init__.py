@@ -7,6 +7,7 @@ from typing import Any
 
 import tyro
 
+from viper_gym.cli.bench import Bench
 from viper_gym.cli.collect import Collect
 from viper_gym.cli.convert import Convert
 from viper_gym.cli.demo import Demo
@@ -27,6 +28,7 @@ _COMMANDS: dict[str, Any] = {
     "score": Score,
     "sample": Sample,
     "convert": Convert,
+    "bench": Bench,
 }
 _DESCRIPTION = "Learning from video: the likelihoods of a video model as reward (VIPER)."
 

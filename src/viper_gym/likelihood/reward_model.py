@@ -231,6 +231,11 @@ class FrameStream:
             model.classes(self._tasks),
         )
 
+    @property
+    def state_bytes(self) -> int:
+        """Bytes held between steps."""
+        return self._engine.state_bytes
+
     def reset(self, envs: np.ndarray) -> None:
         """New episodes begin in the environments of the bool mask (n,)."""
         self._engine.reset(torch.from_numpy(envs).to(self._model.device))

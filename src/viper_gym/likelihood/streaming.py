@@ -50,6 +50,12 @@ class StreamingLikelihood:
         if policy.kind == "refresh":
             self._cache = KVCache.for_model(model, num_envs * frame_stride, model.head.weight.dtype)
 
+    @property
+    def state_bytes(self) -> int:
+        """Bytes held between steps: codes of the windows, keys and values."""
+        cache = [] if self._cache is None else [self._cache.keys, self._cache.values]
+        return sum(t.numel() * t.element_size() for t in [self._window, *cache])
+
     def reset(self, envs: Tensor) -> None:
         """Start new episodes in the environments of the bool mask (n,)."""
         self._step[envs] = 0

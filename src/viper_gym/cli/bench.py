@@ -1,0 +1,103 @@
+"""`viper-gym bench`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from viper_gym.cli.progress import progress
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure rewards a second of every way to compute them, and what each way changes.
+
+    recompute encodes and scores the whole window at every step; exact keeps the codes;
+    "refresh m" keeps keys and values and rebuilds a full window from its newest m frames.
+    The paper's sizes are timed with untrained weights (time does not depend on them); the
+    agreement with exact is measured on real episodes of the bundle.
+    """
+
+    what: Annotated[Literal["likelihood"], tyro.conf.Positional] = "likelihood"
+    size: Literal["paper-dmc", "paper-atari", "bundle"] = "bundle"
+    """what is timed: a network of the paper's size, or the checkpoint"""
+    checkpoint: str = "dmc"
+    batch: tuple[int, ...] = (1, 8, 32)
+    """environments scored together"""
+    dtype: tuple[str, ...] = ("fp32", "bf16")
+    seconds: float = 3.0
+    """a measurement, at least"""
+    threads: int | None = None
+    """CPU threads; PyTorch's own number if left out"""
+    device: str = "auto"
+    tasks: tuple[str, ...] = ()
+    """tasks whose episodes the agreement is measured on; all of the bundle if left out"""
+    out: Path = Path("runs/bench")
+    """episodes are kept here"""
+    json: bool = False
+
+    def run(self) -> None:
+        import torch
+
+        from viper_gym.benchmark.suite_episodes import AUDIT_SEED, suite_episodes
+        from viper_gym.benchmark.throughput import (
+            agreement,
+            measure,
+            policies,
+            ratios,
+            untrained_bundle,
+        )
+        from viper_gym.checkpoints.bundle import load_bundle
+        from viper_gym.checkpoints.index import resolve
+
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        real = self.size == "bundle"
+        bundle = load_bundle(resolve(self.checkpoint)) if real else untrained_bundle(self.size)
+        methods = 1 + len(policies(bundle.config.video_model.sequence_length))
+        with progress("time", len(self.batch) * len(self.dtype) * methods) as tick:
+            timed = measure(
+                bundle, self.batch, self.dtype, self.device, self.seconds, lambda row: tick()
+            )
+            rows = ratios(timed)
+        agreements = {}
+        if real:
+            chosen = self.tasks or bundle.config.tasks
+            with progress("agreement", len(chosen)) as tick:
+                for task in chosen:
+                    counts = {"expert": 1, "graded": 3}
+                    found = suite_episodes(task, counts, self.out, AUDIT_SEED, workers=0)
+                    episodes = [e.frames for items in found.values() for e in items]
+                    agreements[task] = agreement(bundle, task, episodes, self.device)
+                    tick()
+        if self.json:
+            by_task = {t: [asdict(a) for a in items] for t, items in agreements.items()}
+            print(json.dumps({"rows": rows, "agreement": by_task}, indent=2))
+            return
+        table = Table(
+            "method", "dtype", "batch", "rewards/s", "ms", "x recompute", "x exact", "MiB"
+        )
+        for row in rows:
+            table.add_row(
+                row["method"], row["dtype"], str(row["batch"]),
+                f"{row['rewards_per_second']:.1f}", f"{row['milliseconds']:.2f}",
+                f"{row['times_recompute']:.1f}", f"{row['times_exact']:.1f}",
+                f"{row['state_mebibytes']:.1f}",
+            )  # fmt: skip
+        Console().print(table)
+        if agreements:
+            table = Table("task", "method", "mean |difference|", "saw-tooth", "lowest rank corr.")
+            for task, items in agreements.items():
+                for a in items:
+                    table.add_row(
+                        task, a.method, f"{a.difference:.4f}", f"{a.saw_tooth:.4f}",
+                        f"{a.rank_correlation:.3f}",
+                    )  # fmt: skip
+            Console().print(table)
+            print("differences from 'exact' in nats a token; correlations within an episode")

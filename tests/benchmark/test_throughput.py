@@ -1,0 +1,39 @@
+"""The benchmark measures what it says; times themselves are no test."""
+
+import numpy as np
+import pytest
+
+from conftest import coded_frame, random_video_model, toy_bundle
+from viper_gym.benchmark.throughput import agreement, measure, policies, ratios
+
+
+def test_every_method_is_timed_at_every_batch():
+    rows = measure(toy_bundle(random_video_model(length=8), 2), (1, 3), ("fp32",), "cpu", 0.02)
+    methods = ["recompute", *policies(8)]
+    assert [(r.batch, r.method) for r in rows] == [(b, m) for b in (1, 3) for m in methods]
+    for row in ratios(rows):
+        assert row["rewards_per_second"] == pytest.approx(1000 / row["milliseconds"])
+        if row["method"] == "exact":
+            assert row["times_exact"] == 1.0
+    cached = {r.method: r.state_mebibytes for r in rows if r.batch == 3}
+    # 3 environments x 2 phases x (keys, values) x 2 layers x 32 tokens x 24 floats, and codes
+    assert cached["refresh 4"] * 2**20 == 3 * 2 * (2 * 2 * 32 * 24 * 4 + 32 * 8)
+
+
+def test_policies_keep_the_shares_of_the_context_asked_for():
+    assert list(policies(16)) == ["exact", "refresh 1", "refresh 4", "refresh 8", "refresh 11"]
+
+
+def test_agreement_is_exact_where_history_does_not_matter():
+    """A model without attention to the past has no difference; one with has some, and ranks."""
+    frames = np.stack([coded_frame(t // 5, t) for t in range(60)])
+    bundle = toy_bundle(random_video_model(length=8), 2)
+    some = agreement(bundle, "a", [frames], "cpu")
+    assert [a.method for a in some] == ["refresh 1", "refresh 2", "refresh 4", "refresh 5"]
+    assert all(a.difference > 1e-4 and -1 <= a.rank_correlation <= 1 for a in some)
+    for block in bundle.video_model.blocks:
+        block.attention.out.weight.zero_()
+        block.attention.out.bias.zero_()
+    bundle.video_model.position[0].zero_()
+    none = agreement(bundle, "a", [frames], "cpu")
+    assert all(a.difference < 1e-5 and a.saw_tooth < 1e-5 for a in none)

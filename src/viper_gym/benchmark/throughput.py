@@ -105,7 +105,7 @@ def measure(
             frames = np.random.default_rng(0).integers(0, 256, (8, batch, size, size, 3), np.uint8)
             for method in ["recompute", *policies(length)]:
                 policy = policies(length).get(method, ContextPolicy("exact"))
-                model = VideoRewardModel(bundle, device=device, dtype=dtype, policy=policy)
+                model = VideoRewardModel(bundle, device, dtype, policy, tokenizer_dtype=dtype)
                 if model.device.type == "cuda":
                     torch.cuda.reset_peak_memory_stats()
                 step, state = _stepper(model, method, batch, frames)

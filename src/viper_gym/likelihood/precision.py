@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import torch
 from torch import nn
 
-from viper_gym.models.videogpt import VideoGPT
+M = TypeVar("M", bound=nn.Module)
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
@@ -28,13 +29,18 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cpu" and fast else torch.float32
 
 
-def cast_for_inference(model: VideoGPT, dtype: torch.dtype) -> VideoGPT:
-    """A copy whose linear layers hold `dtype` weights: autocast would cast them every call."""
+def cast_for_inference(model: M, dtype: torch.dtype) -> M:
+    """A copy whose linear and convolutional layers hold `dtype` weights.
+
+    Autocast would cast them at every call. Norms, embeddings and codebooks stay in fp32.
+    """
     model = copy.deepcopy(model).eval()
     if dtype != torch.float32:
         for module in model.modules():
             if isinstance(module, nn.Linear):
                 module.to(dtype)
+            elif isinstance(module, nn.Conv2d):
+                module.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
 
 

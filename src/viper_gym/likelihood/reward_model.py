@@ -27,8 +27,9 @@ class VideoRewardModel:
     Args:
         bundle: networks and config.
         device: "auto" takes a GPU where there is one.
-        dtype: of the video model's products: "auto", "bf16" or "fp32". The tokenizer runs in
-            fp32: near ties, bf16 would pick other codes.
+        dtype: of the video model's products: "auto", "bf16" or "fp32".
+        tokenizer_dtype: of the tokenizer's. bf16 is faster and near ties picks other codes;
+            docs/decisions.md has the share.
         policy: context of a frame; None takes the bundle's own.
 
     Example:
@@ -42,6 +43,7 @@ class VideoRewardModel:
         device: str = "auto",
         dtype: str = "auto",
         policy: ContextPolicy | None = None,
+        tokenizer_dtype: str = "fp32",
     ):
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -49,7 +51,11 @@ class VideoRewardModel:
         self.dtype = resolve_dtype(dtype, self.device)
         self.policy = policy or bundle.config.policy
         self.bundle = bundle
-        self.tokenizer = bundle.tokenizer.to(self.device)
+        self.tokenizer_dtype = resolve_dtype(tokenizer_dtype, self.device)
+        tokenizer = bundle.tokenizer.to(self.device)
+        if self.tokenizer_dtype != torch.float32:
+            tokenizer = cast_for_inference(tokenizer, self.tokenizer_dtype)
+        self.tokenizer = tokenizer
         self._masks = self._mask_tensor()
         self.video_model = cast_for_inference(bundle.video_model.to(self.device), self.dtype)
 
@@ -145,7 +151,8 @@ class VideoRewardModel:
             part = part.to(self.device)
             if self._masks is not None:
                 part = part * self._masks[task]
-            codes.append(self.tokenizer.encode(to_input(part), task))
+            with autocast(self.device, self.tokenizer_dtype):
+                codes.append(self.tokenizer.encode(to_input(part), task))
         return torch.cat(codes)
 
     def _mask_tensor(self) -> Tensor | None:

@@ -16,6 +16,7 @@ INFO_BONUS = "viper/bonus"
 INFO_TASK_REWARD = "viper/task_reward"
 INFO_RETURN = "viper/return"
 INFO_TASK_RETURN = "viper/task_return"
+INFO_TIME_SHARE = "viper/time_share"
 
 
 class StateReader(Protocol):

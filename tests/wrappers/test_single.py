@@ -93,6 +93,7 @@ def test_scale_bonus_and_task_reward_are_mixed_and_reported():
     assert bonus.updates == 7
     last = steps[-1][1]
     assert last["viper/task_return"] == 14.0
+    assert 0 < last["viper/time_share"] <= 1
     assert last["viper/return"] == pytest.approx(sum(i["viper/reward"] for _, i in steps))
     assert all("viper/return" not in info for _, info in steps[:-1])
 

@@ -75,6 +75,8 @@ def test_gymnasium_vector_equals_single(model, pixels, mode):
         for a, b in zip(seen[i][:count], single[:count], strict=True):
             assert set(a) == {k for k in b if k.startswith("viper/")}
             for key, value in a.items():
+                if key == "viper/time_share":
+                    continue
                 assert value == pytest.approx(b[key], abs=1e-4), key
 
 
@@ -97,6 +99,8 @@ def test_sb3_equals_single(model, pixels):
         single = expected(model, length, "b", {})
         for a, b in zip(seen[i], single, strict=False):
             for key in b:
+                if key == "viper/time_share":
+                    continue
                 assert a[key] == pytest.approx(b[key], abs=1e-4), key
         monitored = [info["episode"]["r"] for info in seen[i] if "episode" in info]
         assert monitored == pytest.approx(

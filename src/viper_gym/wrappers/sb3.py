@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 from viper_gym.errors import FrameMismatch
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import ScaleKind
-from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, STEP_INFO, Bonus
+from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, INFO_TIME_SHARE, STEP_INFO, Bonus
 from viper_gym.wrappers.preprocessing import (
     check_preprocessing,
     observation_is_image,
@@ -129,6 +129,7 @@ class ViperVecEnvWrapper(VecEnvWrapper):
             if dones[i]:
                 info[INFO_RETURN] = float(self._scorer.returns[i])
                 info[INFO_TASK_RETURN] = float(self._scorer.task_returns[i])
+                info[INFO_TIME_SHARE] = self._scorer.time_share
         if dones.any():
             self._scorer.reset(
                 dones, self._frames(observations, self.venv.unwrapped.reset_infos)[dones]

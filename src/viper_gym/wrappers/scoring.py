@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,7 @@ class Scorer:
         self.bonus: Bonus | None = RND(image_size) if isinstance(o.bonus, str) else o.bonus
         self._stream: FrameStream | None = None
         self._scales: list[RewardScale] = []
+        self._started_at = self._spent = 0.0  # seconds
         self.returns = np.zeros(len(tasks))
         self.task_returns = np.zeros(len(tasks))
 
@@ -89,6 +91,11 @@ class Scorer:
         return self._stream is not None
 
     @property
+    def time_share(self) -> float:
+        """Share of the wall-clock since the first reset that went into rewards, 0…1."""
+        return self._spent / max(1e-9, time.perf_counter() - self._started_at)
+
+    @property
     def can_be_negative(self) -> bool:
         return any(scale.can_be_negative for scale in self._scales)
 
@@ -103,8 +110,11 @@ class Scorer:
             self._stream = self.model.stream(list(self.tasks))
             o = self._options
             self._scales = [self.model.scale(t, o.reward_scale, o.reward_clip) for t in self.tasks]
+            self._started_at = time.perf_counter()
+        began = time.perf_counter()
         self._stream.reset(envs)
         self._stream.score(frames, np.flatnonzero(envs))
+        self._spent += time.perf_counter() - began
         self.returns[envs] = self.task_returns[envs] = 0.0
 
     def score(
@@ -121,6 +131,7 @@ class Scorer:
             The parts and their sum, float64 (m,) each.
         """
         assert self._stream is not None, "reset() first"
+        began = time.perf_counter()
         o = self._options
         which = np.arange(len(self.tasks)) if envs is None else envs
         log_prob = self._stream.score(frames, envs).astype(np.float64)
@@ -135,6 +146,7 @@ class Scorer:
         self.returns[which] += viper
         self.task_returns[which] += task
         total = viper + bonus + o.task_reward_weight * task
+        self._spent += time.perf_counter() - began
         return RewardTerms(log_prob, viper, bonus, task, total)
 
 

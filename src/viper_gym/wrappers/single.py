@@ -11,7 +11,7 @@ import numpy as np
 
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import ScaleKind
-from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, STEP_INFO, Bonus
+from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, INFO_TIME_SHARE, STEP_INFO, Bonus
 from viper_gym.wrappers.preprocessing import (
     check_preprocessing,
     observation_is_image,
@@ -28,7 +28,8 @@ class ViperRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     Info, on every step, Python floats: `viper/log_prob` (nats), `viper/reward` (scaled,
     without bonus), `viper/bonus`, `viper/task_reward`; at the end of an episode also
-    `viper/return` and `viper/task_return`.
+    `viper/return`, `viper/task_return` and `viper/time_share`, the share of wall-clock spent
+    in rewards so far.
 
     Args:
         env: the environment; with `render_mode="rgb_array"` if it does not observe pixels.
@@ -107,6 +108,7 @@ class ViperRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         if terminated or truncated:
             info[INFO_RETURN] = float(self._scorer.returns[0])
             info[INFO_TASK_RETURN] = float(self._scorer.task_returns[0])
+            info[INFO_TIME_SHARE] = self._scorer.time_share
         if terminated:
             self._warn_of_termination()
         return observation, float(terms.total[0]), terminated, truncated, info

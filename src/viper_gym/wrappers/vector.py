@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from viper_gym.errors import FrameMismatch
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import ScaleKind
-from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, STEP_INFO, Bonus
+from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, INFO_TIME_SHARE, STEP_INFO, Bonus
 from viper_gym.wrappers.preprocessing import check_preprocessing, observation_is_image
 from viper_gym.wrappers.scoring import RewardOptions, Scorer
 
@@ -118,6 +118,8 @@ class ViperVectorRewardWrapper(VectorWrapper):
                 _put(info, INFO_RETURN, ended, self._scorer.returns[ended], self.num_envs)
                 returns = self._scorer.task_returns[ended]
                 _put(info, INFO_TASK_RETURN, ended, returns, self.num_envs)
+                share = np.full(len(ended), self._scorer.time_share)
+                _put(info, INFO_TIME_SHARE, ended, share, self.num_envs)
         begins = over if self._mode == AutoresetMode.SAME_STEP else fresh
         if begins.any():
             self._scorer.reset(begins, frames[begins])

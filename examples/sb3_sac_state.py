@@ -31,20 +31,19 @@ class Args:
     env: str = "viper/dmc-cartpole_swingup-v0"
     checkpoint: str = "dmc"
     """suite alias, bundle folder or Hub repository"""
-    steps: int = 60_000
+    steps: int = 80_000
     """environment steps (each is two control steps of the simulator)"""
     envs: int = 4
     """environments; the video model scores their frames in one call"""
-    updates: float = 0.5
+    updates: float = 1.0
     """gradient steps an environment step"""
     learning_rate: float = 5e-4
     seed: int = 0
     out: Path = Path("runs/sb3_sac_state")
     beta: float = 0.5
     """weight of the RND exploration bonus; 0 does without"""
-    clip_low: float = -1.0
-    """lower bound of the scaled reward: -1 is as far below the best cheap behaviour as the
-    expert is above it"""
+    clip_low: float = -3.0
+    """lower bound of the scaled reward (0: best cheap behaviour, 1: expert)"""
     eval_every: int = 10_000
     """steps between deterministic evaluation episodes"""
     threads: int = 1
@@ -95,6 +94,7 @@ class LogReturns(BaseCallback):
             "task_return": round(info["viper/task_return"], 1),
             "viper_return": round(info["viper/return"], 1),
             "seconds": round(time.time() - self.start),
+            "reward_time_share": round(info["viper/time_share"], 2),
         }
         self.file.write(json.dumps(line) + "\n")
         print(line, flush=True)

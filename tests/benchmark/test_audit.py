@@ -59,6 +59,7 @@ def test_audit_of_a_reward_that_ranks(episodes):
     assert audit.episodes["expert"] == 6
     config = calibrate(brightness_model().config, audit)
     levels = config.calibration["a"]
+    assert audit.late_levels["zero"] < audit.best_late["zero"]
     assert levels.low == audit.best_late["zero"] < levels.high == audit.late_levels["expert"]
 
 

@@ -17,7 +17,7 @@ def calibrate(config: BundleConfig, audit: TaskAudit) -> BundleConfig:
     """A config whose scale of the audited task is: best cheap behaviour 0, expert 1.
 
     Levels are those of the second halves of episodes: what a behaviour pays in the long run;
-    of a cheap behaviour the episode that pays best, because that is the one an agent finds.
+    of a cheap behaviour the episodes that pay best, because those are what an agent finds.
 
     Raises:
         CheckpointError: a cheap behaviour is at or above the expert's level; such a reward

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from viper_gym.data.clips import FrameSampler, WindowSampler, split_episodes
+from viper_gym.data.clips import FrameSampler, WindowSampler, freeze_context, split_episodes
 from viper_gym.data.episodes import Episode
 from viper_gym.data.videos import load_folder, read_video
 from viper_gym.errors import VideoDataError
@@ -115,3 +115,19 @@ def test_split_holds_out_whole_episodes():
     episodes = {"a": [Episode(frames(4, seed=i)) for i in range(10)]}
     split = split_episodes(episodes, 0.2)
     assert (len(split.train["a"]), len(split.held_out["a"])) == (8, 2)
+
+
+def test_frozen_context_copies_a_later_frame_and_does_not_train_on_copies(rng):
+    windows = np.arange(200 * 6).reshape(200, 6, 1, 1)
+    mixed, weights = freeze_context(windows, 0.5, rng)
+    touched = (mixed != windows).any((1, 2, 3))
+    assert 0.35 < touched.mean() < 0.65
+    assert (weights[~touched] == 1).all()
+    for row in np.flatnonzero(touched):
+        last = int((weights[row] == 0).sum())  # frames 1 … last are copies or copied
+        assert 1 <= last <= 4
+        assert (mixed[row, : last + 1] == windows[row, last]).all()
+        assert (mixed[row, last + 1 :] == windows[row, last + 1 :]).all()
+        assert weights[row].tolist() == [1.0] + [0.0] * last + [1.0] * (5 - last)
+    same, ones = freeze_context(windows, 0.0, rng)
+    assert (same == windows).all() and (ones == 1).all()

@@ -20,8 +20,9 @@ class Collect:
     suite: Literal["dmc"] = "dmc"
     behaviour: str = "diverse"
     """diverse (training data), expert, graded, zero, small, constant, random, stop"""
-    episodes: int = 130
-    """a task; for 'diverse', episodes that reach the return threshold"""
+    episodes: int | None = None
+    """a task; for 'diverse', episodes that reach the return threshold. If left out, as many as
+    the bundled model was trained on"""
     out: Path = Path("data")
     seed: int = 100_000
     """first seed; training uses 100000…, calibration 200000…, the audit 300000…"""
@@ -33,11 +34,12 @@ class Collect:
 
         # training reads one folder a task, audits one a behaviour below it
         for task in self.tasks or tuple(DMC_TASKS):
-            with progress(f"{task} {self.behaviour}", self.episodes) as tick:
+            episodes = self.episodes if self.episodes is not None else DMC_TASKS[task].episodes
+            with progress(f"{task} {self.behaviour}", episodes) as tick:
                 paths = collect(
                     task,
                     self.behaviour,
-                    self.episodes,
+                    episodes,
                     self.out,
                     first_seed=self.seed,
                     workers=self.workers,

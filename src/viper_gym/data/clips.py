@@ -105,3 +105,31 @@ class WindowSampler:
             start = pick - (int(ends[episode - 1]) if episode else 0)
             windows.append(self._codes[task][episode][start : start + self._span : self._stride])
         return np.stack(windows).astype(np.int64), tasks
+
+
+def freeze_context(
+    windows: np.ndarray, share: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Stop the start of some windows: what would the expert do after standing still?
+
+    Expert videos hold hardly any stillness outside the goal, so a model never learns what
+    follows it, and finds "still" after "still" likely anywhere. In a share of the windows the
+    frames before a random one become copies of it; what follows stays real. The copies
+    themselves are not trained on.
+
+    Args:
+        windows: codes (B, L, h, w).
+        share: of the windows, 0…1.
+
+    Returns:
+        Windows (B, L, h, w), and float32 weights of their frames (B, L), 0 for copies.
+    """
+    B, L = windows.shape[:2]
+    windows, weights = windows.copy(), np.ones((B, L), np.float32)
+    if L < 3:
+        return windows, weights
+    for row in np.flatnonzero(rng.random(B) < share):
+        last = int(rng.integers(1, L - 1))
+        windows[row, :last] = windows[row, last]
+        weights[row, 1 : last + 1] = 0.0
+    return windows, weights

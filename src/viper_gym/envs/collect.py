@@ -46,6 +46,8 @@ def play(job: Job) -> dict[str, Any]:
     env, oracle = _ENVS[job.task]
     size = int(env.action_space.shape[0])  # type: ignore[index]
     plan = plan_episode(job.behaviour, oracle, size, job.seed)
+    if job.behaviour == "diverse":
+        plan.length = min(plan.length, dmc_task(job.task).episode_steps or plan.length)
     episode = record_episode(
         env,
         plan.policy,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from viper_gym.checkpoints.bundle import Bundle, BundleConfig, load_tokenizer, save_bundle
-from viper_gym.data.clips import WindowSampler
+from viper_gym.data.clips import WindowSampler, freeze_context
 from viper_gym.data.episodes import Episode
 from viper_gym.data.videos import load_folder
 from viper_gym.errors import TrainingError
@@ -46,6 +46,9 @@ class VideoModelTraining:
     """windows"""
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.05
+    frozen_context: float = 0.25
+    """share of training windows that begin with copies of a later frame, so that the model
+    learns what experts do after standing still (`data.clips.freeze_context`)"""
     ema_decay: float = 0.998
     """of the weights that are kept (averaged over the last steps)"""
     half: bool = False
@@ -96,9 +99,14 @@ class _Trainable:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(c.learning_rate, step, progress)
         self.model.train()
-        codes, tasks = self._tensors(self._sampler.batch(step, c.batch_size))
+        windows, numbers = self._sampler.batch(step, c.batch_size)
+        rng = np.random.default_rng((c.loop.seed, step, 1))
+        windows, counted = freeze_context(windows, c.frozen_context, rng)
+        codes, tasks = self._tensors((windows, numbers))
+        weights = torch.from_numpy(counted).to(codes.device)  # (B, L)
         with self._accelerator.autocast():
-            loss = -self._forward(codes, tasks).mean()
+            per_frame = -self._forward(codes, tasks).mean((2, 3))  # (B, L)
+        loss = (per_frame * weights).sum() / weights.sum()
         self._optimizer.zero_grad(set_to_none=True)
         self._accelerator.backward(loss)
         norm = self._accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -210,7 +218,13 @@ def train_video_model(config: VideoModelTraining) -> Path:
             num_classes=len(tasks),
         ),
     )
-    settings = _Settings(config.model, config.frame_stride, config.batch_size, config.learning_rate)
+    settings = _Settings(
+        config.model,
+        config.frame_stride,
+        config.batch_size,
+        config.learning_rate,
+        config.frozen_context,
+    )
     loop = Loop(config.loop, "video model", settings)
     codes = {t: encode_episodes(tokenizer, e, n) for n, (t, e) in enumerate(episodes.items())}
     preprocessing = _preprocessing(episodes)
@@ -246,3 +260,4 @@ class _Settings:
     frame_stride: int
     batch_size: int
     learning_rate: float
+    frozen_context: float

@@ -95,7 +95,7 @@ def test_vqgan_preset_trains_with_its_discriminator(data, tmp_path):
 
 
 def test_video_model_learns_the_motion_of_each_task(data, tokenizer, tmp_path):
-    bundle = train_video_model(video_config(data, tokenizer, tmp_path, 450))
+    bundle = train_video_model(video_config(data, tokenizer, tmp_path, 1000))
     model = VideoRewardModel(load_bundle(bundle), device="cpu", dtype="fp32")
     assert model.tasks == ("left", "right")
     right = moving_square(2, 1, 10)[None]
@@ -151,3 +151,15 @@ def test_unwritable_folder_is_a_clear_error(data, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainingError, match="cannot write to"):
         train_tokenizer(tokenizer_config(data, tmp_path / "file" / "run", 3))
+
+
+def test_fine_tuning_starts_from_the_bundle_given(data, tokenizer, tmp_path):
+    """One step at a vanishing learning rate leaves the weights where the bundle had them."""
+    first = train_video_model(video_config(data, tokenizer, tmp_path / "a", 20))
+    config = video_config(data, tokenizer, tmp_path / "b", 1)
+    second = train_video_model(replace(config, init=first, learning_rate=1e-9))
+    a, b = (load_bundle(f).video_model.state_dict() for f in (first, second))
+    assert all(torch.allclose(a[k], b[k], atol=1e-6) for k in a)
+    other = train_tokenizer(tokenizer_config(data, tmp_path / "other", 2))
+    with pytest.raises(TrainingError, match="another tokenizer"):
+        train_video_model(replace(config, init=first, tokenizer=other))

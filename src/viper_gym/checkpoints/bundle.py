@@ -22,6 +22,7 @@ from torch import nn
 from viper_gym.errors import CheckpointError
 from viper_gym.models.context import ContextPolicy
 from viper_gym.models.patch_vq import PatchVQ, PatchVQConfig
+from viper_gym.models.staged_vqgan import StagedVQGAN, StagedVQGANConfig
 from viper_gym.models.tokenizer import FrameTokenizer
 from viper_gym.models.videogpt import VideoGPT, VideoGPTConfig
 from viper_gym.models.vqgan import VQGAN, VQGANConfig
@@ -36,6 +37,7 @@ CONFIG, TOKENIZER, VIDEO_MODEL, CARD = (
 M = TypeVar("M", bound=nn.Module)
 _TOKENIZERS: dict[str, tuple[type, type[FrameTokenizer]]] = {
     "patch_vq": (PatchVQConfig, PatchVQ),
+    "staged_vqgan": (StagedVQGANConfig, StagedVQGAN),
     "vqgan": (VQGANConfig, VQGAN),
 }
 
@@ -55,7 +57,7 @@ class BundleConfig:
     """Contents of config.json."""
 
     tokenizer_type: str
-    tokenizer: Any  # PatchVQConfig | VQGANConfig
+    tokenizer: Any  # PatchVQConfig | StagedVQGANConfig | VQGANConfig
     video_model: VideoGPTConfig
     tasks: tuple[str, ...]
     """index in this tuple = class of the video model"""
@@ -90,7 +92,7 @@ def from_dict(kind: type, data: dict[str, Any], where: str) -> Any:
     """Build a config dataclass; every key must be known and every required key present.
 
     Raises:
-        CheckpointError: naming the keys.
+        CheckpointError: naming the keys, or the value that the dataclass refuses.
     """
     fields = {f.name: f for f in dataclasses.fields(kind)}
     unknown = sorted(set(data) - set(fields))
@@ -104,7 +106,10 @@ def from_dict(kind: type, data: dict[str, Any], where: str) -> Any:
         raise CheckpointError(f"{where}: unknown keys {unknown}, missing keys {missing}")
     hints = get_type_hints(kind)
     values = {k: tuple(v) if str(hints[k]).startswith("tuple") else v for k, v in data.items()}
-    return kind(**values)
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise CheckpointError(f"{where}: {error}") from error
 
 
 def read_config(folder: Path) -> BundleConfig:

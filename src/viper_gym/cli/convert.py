@@ -11,25 +11,51 @@ import tyro
 
 @dataclass(frozen=True)
 class Convert:
-    """Turn a checkpoint of the VIPER authors (viper_rl, flax) into a bundle; needs no JAX.
+    """Turn a published checkpoint into a bundle.
 
-    Their archives are on archive.org as tar parts (items `dmc_checkpoint_aa` and
-    `atari_checkpoint_aa`, files `dmc.tar.partaa`, …). Join and unpack them with
-    `cat dmc.tar.part* | tar x`; each model is then a folder with `args` and `checkpoints/`.
+    viper-rl: the VIPER authors' (flax; needs no JAX). Their archives are on archive.org as
+    tar parts (items `dmc_checkpoint_aa` and `atari_checkpoint_aa`, files `dmc.tar.partaa`,
+    …). Join and unpack them with `cat dmc.tar.part* | tar x`; each model is then a folder
+    with `args` and `checkpoints/`.
+
+    diffusion-reward: the VIPER models of github.com/TEA-Lab/diffusion_reward (PyTorch, for
+    MetaWorld and Adroit). Their Hub repository `tauhuang/diffusion_reward` has the VQ-GANs in
+    `codec_models/vqgan/<domain>`: get the whole folder, `.hydra/config.yaml` included, with
+    `hf download tauhuang/diffusion_reward --local-dir exp_local`. Their code expects the
+    VideoGPT in `video_models/videogpt/<domain>`; where that folder is not on the Hub, their
+    `scripts/train_videogpt.py` writes it.
     """
 
-    source: Annotated[Literal["viper-rl"], tyro.conf.Positional]
+    source: Annotated[Literal["viper-rl", "diffusion-reward"], tyro.conf.Positional]
     tokenizer: Path
-    """folder of the VQ-GAN, e.g. dmc_vqgan"""
+    """folder of the VQ-GAN, e.g. dmc_vqgan; diffusion-reward: its run folder or vqgan.pt, or
+    videogpt.pt for the copy in it"""
     video_model: Path
-    """folder of the VideoGPT, e.g. dmc_videogpt_l16_s1"""
+    """folder of the VideoGPT, e.g. dmc_videogpt_l16_s1; diffusion-reward: its run folder or
+    videogpt.pt"""
     out: Path
     """folder for the bundle"""
+    statistics: Path | None = None
+    """diffusion-reward: their statistics/viper/likelihood/<domain>.yaml, to get their
+    standardised reward of its tasks"""
 
     def run(self) -> None:
         from viper_gym.checkpoints.bundle import save_bundle
-        from viper_gym.checkpoints.convert_viper_rl import convert_viper_rl
+        from viper_gym.errors import CheckpointError
 
-        save_bundle(convert_viper_rl(self.tokenizer, self.video_model), self.out)
+        if self.source == "diffusion-reward":
+            from viper_gym.checkpoints.convert_diffusion_reward import convert_diffusion_reward
+
+            bundle = convert_diffusion_reward(self.tokenizer, self.video_model, self.statistics)
+        elif self.statistics is not None:
+            raise CheckpointError("--statistics is for diffusion-reward; viper-rl has none")
+        else:
+            from viper_gym.checkpoints.convert_viper_rl import convert_viper_rl
+
+            bundle = convert_viper_rl(self.tokenizer, self.video_model)
+        save_bundle(bundle, self.out)
         print(f"bundle: {self.out}")
-        print(f"next: viper-gym evaluate --checkpoint {self.out} --calibrate --write")
+        if self.source == "viper-rl":
+            print(f"next: viper-gym evaluate --checkpoint {self.out} --calibrate --write")
+        elif self.statistics is None:
+            print("no calibration: take reward_scale='per_token' or 'raw', or give --statistics")

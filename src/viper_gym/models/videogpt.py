@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from viper_gym.models.kv_cache import KVCache
 from viper_gym.models.local_history import LocalHistory, no_frames
+from viper_gym.models.transformer import ACTIVATIONS, Block, TaskNorm
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,18 @@ class VideoGPTConfig:
     local_frames: int = 0
     """preceding frames whose neighbourhood of a cell enters its token (`LocalHistory`); 0 is
     the authors' layout"""
+    positions: Literal["axes", "tokens"] = "axes"
+    """what the position vectors are learned for: each axis (t, h, w), the authors' layout, or
+    each token of the window"""
+    activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
+    norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.positions not in ("axes", "tokens") or self.activation not in ACTIVATIONS:
+            raise ValueError(
+                f"positions {self.positions!r} and activation {self.activation!r}: expected "
+                f"axes or tokens, and one of {sorted(ACTIVATIONS)}"
+            )
 
     @property
     def tokens_per_frame(self) -> int:
@@ -49,73 +62,6 @@ class VideoGPTConfig:
     @property
     def max_tokens(self) -> int:
         return self.sequence_length * self.tokens_per_frame
-
-
-class TaskNorm(nn.Module):
-    """LayerNorm (eps 1e-6, no biases) with scale and shift learned for each task."""
-
-    def __init__(self, dim: int, num_classes: int):
-        super().__init__()
-        self.dim, self.conditional = dim, num_classes > 0
-        if self.conditional:
-            self.scale = nn.Parameter(torch.zeros(num_classes, dim))
-            self.bias = nn.Parameter(torch.zeros(num_classes, dim))
-        else:
-            self.scale = nn.Parameter(torch.ones(dim))
-            self.bias = nn.Parameter(torch.zeros(dim))
-
-    def forward(self, x: Tensor, task: Tensor | None) -> Tensor:
-        """x (B, L, D), task int64 (B,) -> fp32 (B, L, D)."""
-        x = F.layer_norm(x.float(), (self.dim,), eps=1e-6)
-        if not self.conditional:
-            return x * self.scale + self.bias
-        return x * (1.0 + self.scale[task])[:, None] + self.bias[task][:, None]
-
-
-class Attention(nn.Module):
-    """Causal self-attention; with a cache, over everything the cache holds."""
-
-    def __init__(self, config: VideoGPTConfig):
-        super().__init__()
-        self.num_heads = config.num_heads
-        self.dropout = config.dropout
-        self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim)
-        self.out = nn.Linear(config.embed_dim, config.embed_dim)
-
-    def forward(self, x: Tensor, cache: KVCache | None, layer: int, mask: Tensor | None) -> Tensor:
-        B, L, D = x.shape
-        q, k, v = (
-            self.qkv(x).view(B, L, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
-        )  # (B, H, L, d)
-        if cache is None:
-            p = self.dropout if self.training else 0.0
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=p)
-        else:
-            k, v = cache.extend(layer, k, v)  # (B, H, S, d)
-            y = F.scaled_dot_product_attention(q.to(k.dtype), k, v, attn_mask=mask)
-        return self.out(y.transpose(1, 2).reshape(B, L, D).to(x.dtype))
-
-
-class Block(nn.Module):
-    """Pre-norm transformer block; the activation is x * sigmoid(1.702 x), as in the release."""
-
-    def __init__(self, config: VideoGPTConfig):
-        super().__init__()
-        self.norm_attention = TaskNorm(config.embed_dim, config.num_classes)
-        self.attention = Attention(config)
-        self.norm_mlp = TaskNorm(config.embed_dim, config.num_classes)
-        self.expand = nn.Linear(config.embed_dim, config.mlp_dim)
-        self.project = nn.Linear(config.mlp_dim, config.embed_dim)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(
-        self, x: Tensor, task: Tensor | None, cache: KVCache | None, layer: int, mask: Tensor | None
-    ) -> Tensor:
-        attended = self.attention(self.norm_attention(x, task), cache, layer, mask)
-        x = x + self.dropout(attended)
-        hidden = self.expand(self.norm_mlp(x, task))
-        hidden = hidden * torch.sigmoid(1.702 * hidden)
-        return x + self.dropout(self.project(hidden))
 
 
 class VideoGPT(nn.Module):
@@ -136,21 +82,24 @@ class VideoGPT(nn.Module):
         self.local: LocalHistory | None = None
         if config.local_frames:
             self.local = LocalHistory(config.local_frames, config.codebook_dim, dim)
-        sizes = self._axis_widths(dim)
-        lengths = (config.sequence_length, config.grid_size, config.grid_size)
+        sizes: tuple[int, ...] = (dim,)
+        lengths: tuple[int, ...] = (config.max_tokens,)
+        if config.positions == "axes":
+            sizes = self._axis_widths(dim)
+            lengths = (config.sequence_length, config.grid_size, config.grid_size)
         self.position = nn.ParameterList(
             nn.Parameter(torch.randn(n, size) * 0.02)
             for n, size in zip(lengths, sizes, strict=True)
         )
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
-        self.norm = TaskNorm(dim, config.num_classes)
+        self.norm = TaskNorm(dim, config.num_classes, config.norm_eps)
         self.head = nn.Linear(dim, config.codebook_size)
         self._initialise()
 
     @staticmethod
-    def _axis_widths(dim: int) -> tuple[int, int, int]:
+    def _axis_widths(dim: int) -> tuple[int, ...]:
         """The width split over (t, h, w); the first axes take the remainder."""
-        return tuple(dim // 3 + (axis < dim % 3) for axis in range(3))  # type: ignore[return-value]
+        return tuple(dim // 3 + (axis < dim % 3) for axis in range(3))
 
     def _initialise(self) -> None:
         residual = ("out.weight", "project.weight")
@@ -168,6 +117,8 @@ class VideoGPT(nn.Module):
 
     def positions(self) -> Tensor:
         """Position biases of a full window: (max_tokens, D)."""
+        if self.config.positions == "tokens":
+            return self.position[0]
         t, h, w = self.position
         T, S = len(t), len(h)
         grid = torch.cat(

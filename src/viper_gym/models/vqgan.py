@@ -7,13 +7,14 @@ level per entry of `ch_mult`, an attention block at the bottom.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from viper_gym.models.quantizer import VectorQuantizer
-from viper_gym.models.tokenizer import FrameTokenizer
+from viper_gym.models.tokenizer import FrameTokenizer, TokenizerConfig
 
 
 @dataclass(frozen=True)
@@ -140,16 +141,29 @@ def _decoder(c: VQGANConfig) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class VQGAN(FrameTokenizer):
-    """Frames to codes and back."""
+class ConvConfig(TokenizerConfig, Protocol):
+    """What a `ConvTokenizer` reads of its config."""
 
-    config: VQGANConfig
+    @property
+    def z_channels(self) -> int: ...
+    @property
+    def commitment_weight(self) -> float: ...
 
-    def __init__(self, config: VQGANConfig):
+
+class ConvTokenizer(FrameTokenizer):
+    """A codebook between a convolutional encoder and decoder, with 1x1 convolutions around it.
+
+    Args:
+        config: of the whole tokenizer.
+        encoder: images (B, 3, H, W) -> (B, z_channels, h, w).
+        decoder: (B, z_channels, h, w) -> images (B, 3, H, W).
+    """
+
+    def __init__(self, config: ConvConfig, encoder: nn.Sequential, decoder: nn.Sequential):
         super().__init__()
         self.config = config
-        self.encoder = _encoder(config)
-        self.decoder = _decoder(config)
+        self.encoder = encoder
+        self.decoder = decoder
         self.quant_conv = nn.Conv2d(config.z_channels, config.codebook_dim, 1)
         self.post_quant_conv = nn.Conv2d(config.codebook_dim, config.z_channels, 1)
         self.quantizer = VectorQuantizer(
@@ -177,3 +191,12 @@ class VQGAN(FrameTokenizer):
     def _decode_codes(self, codes: Tensor) -> Tensor:
         z = codes.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
         return self.decoder(self.post_quant_conv(z)).float()
+
+
+class VQGAN(ConvTokenizer):
+    """Frames to codes and back."""
+
+    config: VQGANConfig
+
+    def __init__(self, config: VQGANConfig):
+        super().__init__(config, _encoder(config), _decoder(config))

@@ -11,7 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from viper_gym.checkpoints.bundle import Bundle, BundleConfig, load_tokenizer, save_bundle
+from viper_gym.checkpoints.bundle import (
+    VIDEO_MODEL,
+    Bundle,
+    BundleConfig,
+    load_tokenizer,
+    load_weights,
+    save_bundle,
+)
 from viper_gym.data.clips import WindowSampler, freeze_context
 from viper_gym.data.episodes import Episode
 from viper_gym.data.videos import load_folder
@@ -55,6 +62,8 @@ class VideoModelTraining:
     """store the bundle's weights as float16, half the size; audit the bundle afterwards"""
     compile: bool = False
     """compile the network: a slow start, then faster steps"""
+    init: Path | None = None
+    """bundle to start from (fine-tuning); its video model must have the same shape"""
 
 
 class _Trainable:
@@ -81,6 +90,12 @@ class _Trainable:
             config.learning_rate,
             betas=(0.9, 0.95),
         )
+        if config.init is not None:
+            load_weights(model, config.init / VIDEO_MODEL)
+            if not torch.equal(model.codebook, tokenizer.quantizer.codebook.to(device)):
+                raise TrainingError(
+                    f"{config.init} was trained on another tokenizer than {config.tokenizer}"
+                )
         self.model = model
         self.ema = copy.deepcopy(model).requires_grad_(False)
         self._forward: Any = torch.compile(model.log_prob) if config.compile else model.log_prob

@@ -1,0 +1,90 @@
+"""The blocks of `VideoGPT`: norms that know the task, causal attention, MLP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from viper_gym.models.kv_cache import KVCache
+
+if TYPE_CHECKING:
+    from viper_gym.models.videogpt import VideoGPTConfig
+
+
+def _quick_gelu(x: Tensor) -> Tensor:
+    """x * sigmoid(1.702 x), as in the authors' release."""
+    return x * torch.sigmoid(1.702 * x)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"quick_gelu": _quick_gelu, "gelu": F.gelu}
+
+
+class TaskNorm(nn.Module):
+    """LayerNorm with scale and shift, which are learned for each task if there are classes."""
+
+    def __init__(self, dim: int, num_classes: int, eps: float = 1e-6):
+        super().__init__()
+        self.dim, self.conditional, self.eps = dim, num_classes > 0, eps
+        if self.conditional:
+            self.scale = nn.Parameter(torch.zeros(num_classes, dim))
+            self.bias = nn.Parameter(torch.zeros(num_classes, dim))
+        else:
+            self.scale = nn.Parameter(torch.ones(dim))
+            self.bias = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor, task: Tensor | None) -> Tensor:
+        """x (B, L, D), task int64 (B,) -> fp32 (B, L, D)."""
+        x = F.layer_norm(x.float(), (self.dim,), eps=self.eps)
+        if not self.conditional:
+            return x * self.scale + self.bias
+        return x * (1.0 + self.scale[task])[:, None] + self.bias[task][:, None]
+
+
+class Attention(nn.Module):
+    """Causal self-attention; with a cache, over everything the cache holds."""
+
+    def __init__(self, config: VideoGPTConfig):
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.dropout = config.dropout
+        self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim)
+        self.out = nn.Linear(config.embed_dim, config.embed_dim)
+
+    def forward(self, x: Tensor, cache: KVCache | None, layer: int, mask: Tensor | None) -> Tensor:
+        B, L, D = x.shape
+        q, k, v = (
+            self.qkv(x).view(B, L, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        )  # (B, H, L, d)
+        if cache is None:
+            p = self.dropout if self.training else 0.0
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=p)
+        else:
+            k, v = cache.extend(layer, k, v)  # (B, H, S, d)
+            y = F.scaled_dot_product_attention(q.to(k.dtype), k, v, attn_mask=mask)
+        return self.out(y.transpose(1, 2).reshape(B, L, D).to(x.dtype))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block."""
+
+    def __init__(self, config: VideoGPTConfig):
+        super().__init__()
+        self.norm_attention = TaskNorm(config.embed_dim, config.num_classes, config.norm_eps)
+        self.attention = Attention(config)
+        self.norm_mlp = TaskNorm(config.embed_dim, config.num_classes, config.norm_eps)
+        self.activation = ACTIVATIONS[config.activation]
+        self.expand = nn.Linear(config.embed_dim, config.mlp_dim)
+        self.project = nn.Linear(config.mlp_dim, config.embed_dim)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self, x: Tensor, task: Tensor | None, cache: KVCache | None, layer: int, mask: Tensor | None
+    ) -> Tensor:
+        attended = self.attention(self.norm_attention(x, task), cache, layer, mask)
+        x = x + self.dropout(attended)
+        hidden = self.activation(self.expand(self.norm_mlp(x, task)))
+        return x + self.dropout(self.project(hidden))

@@ -46,7 +46,7 @@ class Preset:
 # Perceptual weight 0 instead of the paper's 0.1: LPIPS needs weights that must be downloaded.
 _PAPER = AdversarialConfig(disc_weight=0.1)
 PRESETS = {
-    "small": Preset(PatchVQConfig(), 64, 1e-3, 30.0),
+    "small": Preset(PatchVQConfig(codebook_size=1024), 64, 1e-3, 30.0),
     "paper-dmc": Preset(PAPER_DMC, 128, 1e-4, 0.0, _PAPER),
     "paper-atari": Preset(PAPER_ATARI, 128, 1e-4, 0.0, _PAPER),
     "paper-rlbench": Preset(PAPER_RLBENCH, 128, 1e-4, 0.0, _PAPER),

@@ -12,7 +12,7 @@ from PIL import Image
 from viper_gym.data.episodes import Episode
 from viper_gym.envs.collect import collect
 
-COMMANDS = ("demo", "tasks", "collect", "evaluate", "score", "sample")
+COMMANDS = ("demo", "tasks", "collect", "evaluate", "score", "sample", "convert", "bench")
 
 
 def viper(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -68,6 +68,7 @@ def test_bad_input_is_one_named_error(tmp_path):
         ("score", tmp_path / "none.mp4"): "VideoDataError",
         ("evaluate", "--checkpoint", "nonsense"): "CheckpointError",
         ("evaluate", "--tasks", "fly"): "UnknownTask",
+        ("evaluate", "--mode", "joint"): "CheckpointError",
         ("train", "tokenizer", "--data", tmp_path / "nothing"): "VideoDataError",
     }
     for arguments, name in cases.items():

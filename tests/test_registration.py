@@ -64,6 +64,14 @@ def test_another_render_quality_is_refused():
         gym.make("viper/dmc-cartpole_swingup-v0", render_quality="full")
 
 
+def test_without_a_checkpoint_the_bare_environment_is_made():
+    env = gym.make("viper/dmc-cup_catch-v0", checkpoint=None, observation="state")
+    env.reset(seed=0)
+    _, reward, _, _, info = env.step(env.action_space.sample())
+    assert 0 <= reward <= 2 and "viper/reward" not in info
+    assert env.unwrapped.preprocessing["image_size"] == 64
+
+
 def test_public_names():
     for name in viper_gym.__all__:
         assert getattr(viper_gym, name) is not None

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from viper_gym.checkpoints.bundle import (
 )
 from viper_gym.checkpoints.index import read_index, resolve
 from viper_gym.errors import CheckpointError
+from viper_gym.models.context import ContextPolicy
 from viper_gym.models.patch_vq import PatchVQ, PatchVQConfig
 from viper_gym.models.videogpt import VideoGPT, VideoGPTConfig
 from viper_gym.models.vqgan import VQGAN, VQGANConfig
@@ -56,6 +58,17 @@ def edit(folder, change):
     data = json.loads((folder / "config.json").read_text())
     change(data)
     (folder / "config.json").write_text(json.dumps(data))
+
+
+def test_the_policy_is_kept_and_must_fit(tmp_path):
+    bundle = small_bundle()
+    policy = ContextPolicy("exact", mode="joint", window=2)
+    bundle.config = replace(bundle.config, policy=policy)
+    save_bundle(bundle, tmp_path)
+    assert load_bundle(tmp_path).config.policy == policy
+    edit(tmp_path, lambda d: d["policy"].update(window=99))
+    with pytest.raises(CheckpointError, match="policy"):
+        load_bundle(tmp_path)
 
 
 def test_foreign_folders_and_versions(tmp_path, folder):

@@ -13,7 +13,7 @@ from viper_gym.envs.collect import collect, read_index
 from viper_gym.envs.dmc import DMCEnv
 from viper_gym.envs.oracle import Oracle
 from viper_gym.envs.tasks import DMC_TASKS
-from viper_gym.errors import UnknownTask
+from viper_gym.errors import RenderingUnavailable, UnknownTask
 
 
 @pytest.mark.parametrize("task", sorted(DMC_TASKS))
@@ -47,6 +47,21 @@ def test_episode_is_500_steps_and_seeded():
     assert np.abs(frames[0].astype(int) - frames[1]).max() <= 2
     env.reset(seed=6)
     assert env.observation_space.contains(env.state())
+
+
+def test_errors_after_the_first_frame_are_not_blamed_on_gl(monkeypatch):
+    def broken(*_, **__):
+        raise ZeroDivisionError
+
+    env = DMCEnv("cup_catch")
+    monkeypatch.setattr(type(env.physics), "render", broken)
+    with pytest.raises(RenderingUnavailable, match="libosmesa6"):
+        env.reset(seed=0)
+    monkeypatch.undo()
+    env.reset(seed=0)
+    monkeypatch.setattr(type(env.physics), "render", broken)
+    with pytest.raises(ZeroDivisionError):
+        env.reset(seed=0)
 
 
 def test_the_whole_rail_is_in_the_picture():

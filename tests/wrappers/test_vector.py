@@ -180,3 +180,26 @@ def test_reset_mask_starts_only_those_episodes(model):
     for i, (episode, t) in enumerate([(0, 4), (1, 1), (0, 4)]):
         frames = np.stack([coded_frame(episode, k) for k in range(t + 1)])
         assert rewards[i] == pytest.approx(model.log_prob(frames[None], "a")[0, -1], abs=1e-4)
+
+
+def test_early_ends_under_negative_rewards_are_warned_of_once(model):
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    envs = SyncVectorEnv([lambda: Copying(3, terminate=True)])
+    envs = ViperVectorRewardWrapper(envs, model, "a")
+    venv = sb3.ViperVecEnvWrapper(DummyVecEnv([lambda: Copying(3, terminate=True)]), model, "a")
+    envs.reset(seed=0)
+    venv.reset()
+    for vector in (envs, venv):
+        with pytest.warns(UserWarning, match="reward_clip") as record:
+            for _ in range(8):
+                vector.step(np.zeros(1, int))
+        assert len(record) == 1
+
+
+def test_time_limits_are_no_early_ends(model, recwarn):
+    envs = ViperVectorRewardWrapper(SyncVectorEnv(makers(True)), model, "a")
+    envs.reset(seed=0)
+    for _ in range(10):
+        envs.step(np.zeros(3, int))
+    assert not recwarn.list

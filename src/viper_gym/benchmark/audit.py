@@ -128,8 +128,9 @@ def still_episodes(episodes: Episodes) -> Episodes:
 
 
 def _late_reward(experts: list[Episode]) -> float:
-    """Task reward a step that experts collect at the end of their episodes."""
-    return float(np.mean([e.rewards[-20:].mean() for e in experts if e.rewards is not None]))
+    """Task reward a step that experts collect at the end of their episodes; NaN if unknown."""
+    known = [e.rewards[-20:].mean() for e in experts if e.rewards is not None]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def audit_task(

@@ -110,7 +110,7 @@ def measure(
                     torch.cuda.reset_peak_memory_stats()
                 step, state = _stepper(model, method, batch, frames)
                 cycle = max(1, length - policy.kept(length)) * model.config.frame_stride
-                per_step = _time(step, length * model.config.frame_stride, cycle, seconds, model)
+                per_step = _time(step, length * model.config.frame_stride, cycle, seconds)
                 if model.device.type == "cuda":
                     memory = float(torch.cuda.max_memory_allocated())
                 else:
@@ -153,9 +153,7 @@ def _stepper(
     return recompute, lambda: window.nbytes
 
 
-def _time(
-    step: Callable[[int], Any], warm_up: int, cycle: int, seconds: float, model: VideoRewardModel
-) -> float:
+def _time(step: Callable[[int], Any], warm_up: int, cycle: int, seconds: float) -> float:
     """Seconds a step in the steady state, over whole cycles."""
     t = 0
     # windows fill over `warm_up` steps; slow methods have no such phase and need few

@@ -19,7 +19,8 @@ from viper_gym.checkpoints.bundle import Bundle, BundleConfig, frozen
 from viper_gym.checkpoints.flax_msgpack import read_flax
 from viper_gym.checkpoints.restricted_pickle import load_restricted
 from viper_gym.errors import CheckpointError
-from viper_gym.models.videogpt import TaskNorm, VideoGPT, VideoGPTConfig
+from viper_gym.models.transformer import Block, TaskNorm
+from viper_gym.models.videogpt import VideoGPT, VideoGPTConfig
 from viper_gym.models.vqgan import VQGAN, AttnBlock, Downsample, ResnetBlock, Upsample, VQGANConfig
 
 Tree = dict[str, Any]
@@ -119,6 +120,7 @@ def _copy_stack(source: _Source, half: str, network: nn.Sequential) -> None:
             block = path("AttnBlock")
             source.norm(f"{block}/GroupNorm_0", module.norm)
             for i, layer in enumerate((module.q, module.k, module.v, module.out)):
+                assert isinstance(layer, nn.Conv2d)
                 source.convolution(f"{block}/Conv_{i}", layer)
         elif isinstance(module, (Downsample, Upsample)):
             source.convolution(f"{path(type(module).__name__)}/Conv_0", module.conv)
@@ -152,9 +154,10 @@ def _video_model(folder: Path, args: Tree, tokenizer: VQGAN, classes: list[int])
         source.copy(f"BroadcastPositionBiases_0/d_{axis}", bias)
     heads, width = config.num_heads, config.embed_dim
     for number, block in enumerate(model.blocks):
+        assert isinstance(block, Block)
         layer = f"TransformerLayer_{number}"
-        source.task_norm(f"{layer}/LayerNorm_0", block.norm_attention, classes)  # type: ignore[arg-type, union-attr]
-        attention: Any = block.attention
+        source.task_norm(f"{layer}/LayerNorm_0", block.norm_attention, classes)
+        attention = block.attention
         qkv = f"{layer}/MultiHeadAttention_0/DenseGeneral_0"
         # (D, H, 3d) with q, k, v side by side in each head -> (3, H, d, D)
         kernel = source.take(f"{qkv}/kernel").reshape(width, heads, 3, -1)
@@ -172,9 +175,9 @@ def _video_model(folder: Path, args: Tree, tokenizer: VQGAN, classes: list[int])
             attention.out.weight,
         )
         source.copy(f"{out}/bias", attention.out.bias)
-        source.task_norm(f"{layer}/LayerNorm_1", block.norm_mlp, classes)  # type: ignore[arg-type, union-attr]
-        source.linear(f"{layer}/Dense_0", block.expand)  # type: ignore[arg-type, union-attr]
-        source.linear(f"{layer}/Dense_1", block.project)  # type: ignore[arg-type, union-attr]
+        source.task_norm(f"{layer}/LayerNorm_1", block.norm_mlp, classes)
+        source.linear(f"{layer}/Dense_0", block.expand)
+        source.linear(f"{layer}/Dense_1", block.project)
     source.task_norm("LayerNorm_0", model.norm, classes)
     source.linear("Dense_1", model.head)
     source.finish()

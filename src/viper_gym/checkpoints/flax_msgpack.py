@@ -37,9 +37,7 @@ def read_flax(folder: Path) -> dict[str, Any]:
         tree = msgpack.unpackb(
             found[-1].read_bytes(), ext_hook=extension, raw=False, strict_map_key=False
         )
-    except CheckpointError:
-        raise
-    except Exception as error:  # msgpack's own family of errors has no common base
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise CheckpointError(f"{found[-1]}: not a readable flax checkpoint ({error})") from error
     if not isinstance(tree, dict):
         raise CheckpointError(f"{found[-1]}: expected a dict, got {type(tree).__name__}")

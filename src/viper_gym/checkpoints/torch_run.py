@@ -107,6 +107,8 @@ class Weights:
         try:
             mmap = zipfile.is_zipfile(file)  # the older format cannot be mapped
             state = torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
+        except OSError as error:
+            raise CheckpointError(f"{file}: cannot be read ({error})") from error
         except Exception as error:  # a broken file can raise nearly anything
             # torch says what the pickle asked for, and how to let it: only the first is passed on
             wanted = re.search(r"GLOBAL (\S+)", str(error))
@@ -115,7 +117,8 @@ class Weights:
                     f"{file}: refused to import {wanted[1]}: a checkpoint holds only tensors"
                 ) from error
             raise CheckpointError(
-                f"{file}: not a readable PyTorch checkpoint (cut short, or another format)"
+                f"{file}: not a readable PyTorch checkpoint, cut short or of another format "
+                f"({type(error).__name__})"
             ) from error
         if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
             raise CheckpointError(f"{file}: expected a state dict, tensors by name")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from rich.console import Console
 
 from viper_gym.cli.progress import progress
+from viper_gym.errors import CheckpointError
 from viper_gym.models.context import ContextPolicy
 
 
@@ -47,6 +48,10 @@ class Evaluate:
         from viper_gym.checkpoints.bundle import CARD, read_config, write_config
         from viper_gym.checkpoints.index import resolve
 
+        if not self.calibrate and (self.mode is not None or self.window is not None):
+            raise CheckpointError(
+                "--mode and --window change what the scale was calibrated for: add --calibrate"
+            )
         folder = resolve(self.checkpoint)
         if self.calibrate:
             calibrate_checkpoint(self, CALIBRATION, CALIBRATION_SEED)
@@ -57,14 +62,19 @@ class Evaluate:
         if self.write:
             from viper_gym.benchmark.report import model_card, with_evaluation
 
-            command = f"viper-gym evaluate --suite {self.suite} --write"
-            config = with_evaluation(read_config(folder), audits, command)
+            config = with_evaluation(read_config(folder), audits, self._command())
             write_config(config, folder)
             (folder / CARD).write_text(model_card(config))
         if self.json:
             from viper_gym.benchmark.report import to_json
 
             print(to_json(audits))
+
+    def _command(self) -> str:
+        """What repeats this audit."""
+        source = f"--suite {self.suite}" if self.episodes is None else f"--episodes {self.episodes}"
+        chosen = f" --tasks {' '.join(self.tasks)}" if self.tasks else ""
+        return f"viper-gym evaluate --checkpoint {self.checkpoint} {source}{chosen} --write"
 
 
 def audit_checkpoint(
@@ -114,7 +124,9 @@ def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -
 
     folder = resolve(options.checkpoint)
     config = read_config(folder)
-    config = replace(config, policy=_policy(options, config.policy))
+    policy = _policy(options, config.policy)
+    if (policy.mode, policy.window) != (config.policy.mode, config.policy.window):
+        config = replace(config, policy=policy, calibration={})  # levels of another score
     model = VideoRewardModel.from_pretrained(folder, device=options.device, policy=config.policy)
     chosen = options.tasks or model.tasks
     with progress("calibrate", 2 * sum(counts.values()) * len(chosen)) as tick:

@@ -44,7 +44,7 @@ def play(job: Job) -> dict[str, Any]:
     if job.task not in _ENVS:  # one environment a process: GL contexts are costly
         _ENVS[job.task] = (DMCEnv(job.task, observation="state"), Oracle(job.task))
     env, oracle = _ENVS[job.task]
-    size = int(env.action_space.shape[0])  # type: ignore[index]
+    size = int(env.action_space.shape[0])
     plan = plan_episode(job.behaviour, oracle, size, job.seed)
     if job.behaviour == "diverse":
         plan.length = min(plan.length, dmc_task(job.task).episode_steps or plan.length)

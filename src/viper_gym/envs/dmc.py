@@ -65,11 +65,12 @@ class DMCEnv(gym.Env):
         self._env = suite.load(spec.domain, spec.task)
         absl_logger.setLevel(level)
         self._timestep: Any = None
+        self._has_drawn = False
         self._configure_rendering()
 
         action_spec = self._env.action_spec()
         self._low, self._high = action_spec.minimum, action_spec.maximum
-        self.action_space = gym.spaces.Box(-1.0, 1.0, action_spec.shape, np.float32)
+        self.action_space: gym.spaces.Box = gym.spaces.Box(-1.0, 1.0, action_spec.shape, np.float32)
         if observation == "pixels":
             size = self.view.image_size
             self.observation_space = gym.spaces.Box(0, 255, (size, size, 3), np.uint8)
@@ -120,12 +121,16 @@ class DMCEnv(gym.Env):
         """uint8 (H, W, 3), a fresh array."""
         size = self.view.image_size
         try:
-            return self._env.physics.render(size, size, camera_id=self.view.camera)
+            frame = self._env.physics.render(size, size, camera_id=self.view.camera)
         except Exception as error:  # GL stacks raise types of their own, down to ctypes errors
+            if self._has_drawn:  # GL works: this is something else
+                raise
             raise RenderingUnavailable(
                 f"could not draw a frame ({type(error).__name__}: {error}). "
                 f"Install a software renderer: {APT_LINE}"
             ) from error
+        self._has_drawn = True
+        return frame
 
     def close(self) -> None:
         self._env.close()

@@ -38,25 +38,17 @@ class StagedVQGANConfig:
     commitment_weight: float = 0.25
 
 
-class GridAttention(AttnBlock):
-    """`AttnBlock` without the last projection."""
-
-    def __init__(self, channels: int):
-        super().__init__(channels)
-        self.out = nn.Identity()  # type: ignore[assignment]
-
-
 def _stage(c: StagedVQGANConfig, width: int, out_width: int, size: int) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for number in range(c.num_res_blocks):
         layers.append(ResnetBlock(out_width if number else width, out_width))
         if size in c.attn_resolutions:
-            layers.append(GridAttention(out_width))
+            layers.append(AttnBlock(out_width, project=False))
     return layers
 
 
 def _middle(width: int) -> list[nn.Module]:
-    return [ResnetBlock(width, width), GridAttention(width), ResnetBlock(width, width)]
+    return [ResnetBlock(width, width), AttnBlock(width, project=False), ResnetBlock(width, width)]
 
 
 def _encoder(c: StagedVQGANConfig) -> nn.Sequential:

@@ -65,15 +65,17 @@ class ResnetBlock(nn.Module):
 
 
 class AttnBlock(nn.Module):
-    """Single-head self-attention over the grid."""
+    """Single-head self-attention over the grid; without `project`, its values are added as is."""
 
-    def __init__(self, channels: int):
+    out: nn.Module
+
+    def __init__(self, channels: int, project: bool = True):
         super().__init__()
         self.norm = group_norm(channels)
         self.q = nn.Conv2d(channels, channels, 1)
         self.k = nn.Conv2d(channels, channels, 1)
         self.v = nn.Conv2d(channels, channels, 1)
-        self.out = nn.Conv2d(channels, channels, 1)
+        self.out = nn.Conv2d(channels, channels, 1) if project else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         B, C, H, W = x.shape

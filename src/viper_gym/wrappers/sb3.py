@@ -16,7 +16,6 @@ from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import ScaleKind
 from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, INFO_TIME_SHARE, STEP_INFO, Bonus
 from viper_gym.wrappers.preprocessing import (
-    check_preprocessing,
     observation_is_image,
     rendered_frame,
 )
@@ -90,16 +89,10 @@ class ViperVecEnvWrapper(VecEnvWrapper):
         task_reward_weight: float = 0.0,
     ):
         super().__init__(venv)
-        tasks = [task] * venv.num_envs if isinstance(task, str) or task is None else list(task)
-        if len(tasks) != venv.num_envs:
-            raise ValueError(f"{venv.num_envs} environments, but {len(tasks)} tasks")
         options = RewardOptions(
             revision, device, dtype, reward_scale, reward_clip, bonus, beta, task_reward_weight
         )
-        self._scorer = Scorer(checkpoint, tasks, options)
-        for name, actual in zip(self._scorer.tasks, _preprocessing(venv), strict=True):
-            recorded = self._scorer.config.preprocessing.get(str(name), {})
-            check_preprocessing(actual, recorded, str(name))
+        self._scorer = Scorer(checkpoint, task, _said(venv), options)
         self._from_observation = observation_is_image(venv.observation_space)
 
     @property
@@ -130,6 +123,9 @@ class ViperVecEnvWrapper(VecEnvWrapper):
                 info[INFO_RETURN] = float(self._scorer.returns[i])
                 info[INFO_TASK_RETURN] = float(self._scorer.task_returns[i])
                 info[INFO_TIME_SHARE] = self._scorer.time_share
+        ended_early = [not i.get("TimeLimit.truncated", False) for i in infos]
+        if (dones & ended_early).any():
+            self._scorer.warn_of_termination()
         if dones.any():
             self._scorer.reset(
                 dones, self._frames(observations, self.venv.unwrapped.reset_infos)[dones]
@@ -150,7 +146,7 @@ class ViperVecEnvWrapper(VecEnvWrapper):
         return np.stack([info[INFO_FRAME] for info in infos])
 
 
-def _preprocessing(venv: VecEnv) -> list[dict[str, Any] | None]:
+def _said(venv: VecEnv) -> list[dict[str, Any] | None]:
     """What each environment says of its frames, None where it says nothing."""
     try:
         return list(venv.get_attr("preprocessing"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from viper_gym.errors import UnknownTask
 from viper_gym.likelihood.reward_model import FrameStream, VideoRewardModel, shared_reward_model
 from viper_gym.likelihood.scaling import RewardScale, ScaleKind
 from viper_gym.types import Bonus, RewardTerms
+from viper_gym.wrappers.preprocessing import check_preprocessing
 
 
 @dataclass(frozen=True)
@@ -38,18 +40,26 @@ class Scorer:
 
     Args:
         checkpoint: alias, folder, Hub repository or loaded model.
-        tasks: one a environment; None where the bundle has only one.
+        task: one for all environments, or one each; None where the bundle has only one.
+        preprocessing: of each of the n environments, what it says of its frames (None: nothing).
+        options: what the user chose.
 
     Raises:
-        CheckpointError, UnknownTask, ValueError: before any network is loaded.
+        CheckpointError, UnknownTask, PreprocessingMismatch, ValueError: before any network is
+            loaded.
     """
 
     def __init__(
         self,
         checkpoint: str | Path | VideoRewardModel,
-        tasks: Sequence[str | None],
+        task: str | Sequence[str] | None,
+        preprocessing: Sequence[dict[str, Any] | None],
         options: RewardOptions,
     ):
+        n = len(preprocessing)
+        tasks = [task] * n if isinstance(task, str) or task is None else list(task)
+        if len(tasks) != n:
+            raise ValueError(f"{n} environments, but {len(tasks)} tasks")
         self._options = o = options
         self._model: VideoRewardModel | None = None
         self.config: BundleConfig
@@ -66,6 +76,8 @@ class Scorer:
         for task in self.tasks:
             if task not in known:
                 raise UnknownTask(f"this bundle knows the tasks {', '.join(known)}; got {task!r}")
+        for name, actual in zip(self.tasks, preprocessing, strict=True):
+            check_preprocessing(actual, self.config.preprocessing.get(str(name), {}), str(name))
         if isinstance(o.bonus, str) and o.bonus != "rnd":
             raise ValueError(
                 f"bonus must be None, 'rnd' or an object with compute(), got {o.bonus!r}"
@@ -74,6 +86,7 @@ class Scorer:
         self.bonus: Bonus | None = RND(image_size) if isinstance(o.bonus, str) else o.bonus
         self._stream: FrameStream | None = None
         self._scales: list[RewardScale] = []
+        self._warned = False
         self._started_at = self._spent = 0.0  # seconds
         self.returns = np.zeros(len(tasks))
         self.task_returns = np.zeros(len(tasks))
@@ -94,10 +107,6 @@ class Scorer:
     def time_share(self) -> float:
         """Share of the wall-clock since the first reset that went into rewards, 0…1."""
         return self._spent / max(1e-9, time.perf_counter() - self._started_at)
-
-    @property
-    def can_be_negative(self) -> bool:
-        return any(scale.can_be_negative for scale in self._scales)
 
     def reset(self, envs: np.ndarray, frames: np.ndarray) -> None:
         """Episodes begin: their first frames are context for the next and give no reward.
@@ -148,6 +157,17 @@ class Scorer:
         total = viper + bonus + o.task_reward_weight * task
         self._spent += time.perf_counter() - began
         return RewardTerms(log_prob, viper, bonus, task, total)
+
+    def warn_of_termination(self) -> None:
+        """Once: an early end under a reward that can be negative teaches to end early."""
+        if not self._warned and any(scale.can_be_negative for scale in self._scales):
+            self._warned = True
+            warnings.warn(
+                "this environment ends episodes early and the VIPER reward can be negative: an "
+                "agent may learn to end them. Disable early termination if you can, or pass "
+                "reward_clip=(0, 1).",
+                stacklevel=4,
+            )
 
 
 def recorded_arguments(

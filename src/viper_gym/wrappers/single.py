@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import ScaleKind
 from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, INFO_TIME_SHARE, STEP_INFO, Bonus
 from viper_gym.wrappers.preprocessing import (
-    check_preprocessing,
     observation_is_image,
     rendered_frame,
 )
@@ -77,11 +75,9 @@ class ViperRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
             self, task=task, **recorded_arguments(checkpoint, options)
         )
         gym.Wrapper.__init__(self, env)
-        self._scorer = Scorer(checkpoint, [task], options)
-        recorded = self._scorer.config.preprocessing.get(str(self.task), {})
-        check_preprocessing(getattr(env.unwrapped, "preprocessing", None), recorded, str(self.task))
+        said = getattr(env.unwrapped, "preprocessing", None)
+        self._scorer = Scorer(checkpoint, task, [said], options)
         self._from_observation = observation_is_image(env.observation_space)
-        self._warned = False
 
     @property
     def reward_model(self) -> VideoRewardModel:
@@ -110,19 +106,9 @@ class ViperRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
             info[INFO_TASK_RETURN] = float(self._scorer.task_returns[0])
             info[INFO_TIME_SHARE] = self._scorer.time_share
         if terminated:
-            self._warn_of_termination()
+            self._scorer.warn_of_termination()
         return observation, float(terms.total[0]), terminated, truncated, info
 
     def _frame(self, observation: Any) -> np.ndarray:
         """A copy: environments may reuse their buffers."""
         return np.array(observation) if self._from_observation else rendered_frame(self.env)
-
-    def _warn_of_termination(self) -> None:
-        if not self._warned and self._scorer.can_be_negative:
-            self._warned = True
-            warnings.warn(
-                "this environment ends episodes early and the VIPER reward can be negative: an "
-                "agent may learn to end them. Disable early termination if you can, or pass "
-                "reward_clip=(0, 1).",
-                stacklevel=3,
-            )

@@ -14,7 +14,7 @@ from viper_gym.errors import FrameMismatch
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import ScaleKind
 from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, INFO_TIME_SHARE, STEP_INFO, Bonus
-from viper_gym.wrappers.preprocessing import check_preprocessing, observation_is_image
+from viper_gym.wrappers.preprocessing import observation_is_image
 from viper_gym.wrappers.scoring import RewardOptions, Scorer
 
 
@@ -23,7 +23,7 @@ class ViperVectorRewardWrapper(VectorWrapper):
 
     Frames are the observations where these are uint8 images, else `render()` of the vector
     environment (a tuple of frames). Info values are arrays (num_envs,) with their `_key`
-    masks, as Gymnasium's vector environments have them. Both autoreset modes are followed:
+    masks, as Gymnasium's vector environments have them. The three autoreset modes are followed:
     a step that only resets gives reward 0 and no info; windows never cross episodes.
 
     Args:
@@ -60,16 +60,10 @@ class ViperVectorRewardWrapper(VectorWrapper):
         task_reward_weight: float = 0.0,
     ):
         super().__init__(env)
-        tasks = [task] * env.num_envs if isinstance(task, str) or task is None else list(task)
-        if len(tasks) != env.num_envs:
-            raise ValueError(f"{env.num_envs} environments, but {len(tasks)} tasks")
         options = RewardOptions(
             revision, device, dtype, reward_scale, reward_clip, bonus, beta, task_reward_weight
         )
-        self._scorer = Scorer(checkpoint, tasks, options)
-        for name, actual in zip(self._scorer.tasks, _preprocessing(env), strict=True):
-            recorded = self._scorer.config.preprocessing.get(str(name), {})
-            check_preprocessing(actual, recorded, str(name))
+        self._scorer = Scorer(checkpoint, task, _said(env), options)
         self._from_observation = observation_is_image(env.single_observation_space)
         self._mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         if not self._from_observation and self._mode == AutoresetMode.SAME_STEP:
@@ -120,6 +114,8 @@ class ViperVectorRewardWrapper(VectorWrapper):
                 _put(info, INFO_TASK_RETURN, ended, returns, self.num_envs)
                 share = np.full(len(ended), self._scorer.time_share)
                 _put(info, INFO_TIME_SHARE, ended, share, self.num_envs)
+        if (terminated & scored).any():
+            self._scorer.warn_of_termination()
         begins = over if self._mode == AutoresetMode.SAME_STEP else fresh
         if begins.any():
             self._scorer.reset(begins, frames[begins])
@@ -139,7 +135,7 @@ class ViperVectorRewardWrapper(VectorWrapper):
         return np.stack(frames)
 
 
-def _preprocessing(env: VectorEnv) -> list[dict[str, Any] | None]:
+def _said(env: VectorEnv) -> list[dict[str, Any] | None]:
     """What each environment says of its frames, None where it says nothing."""
     try:
         values = env.unwrapped.get_attr("preprocessing")  # type: ignore[attr-defined]

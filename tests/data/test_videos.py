@@ -3,7 +3,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from viper_gym.data.clips import FrameSampler, WindowSampler, freeze_context, split_episodes
+from viper_gym.data.clips import (
+    FrameSampler,
+    WindowSampler,
+    empty_codes,
+    replace_context,
+    split_episodes,
+)
 from viper_gym.data.episodes import Episode
 from viper_gym.data.videos import load_folder, read_video
 from viper_gym.errors import VideoDataError
@@ -119,7 +125,8 @@ def test_split_holds_out_whole_episodes():
 
 def test_frozen_context_copies_a_later_frame_and_does_not_train_on_copies(rng):
     windows = np.arange(200 * 6).reshape(200, 6, 1, 1)
-    mixed, weights = freeze_context(windows, 0.5, rng)
+    empty = -np.ones((200, 1, 1), int)
+    mixed, weights = replace_context(windows, 0.5, 0.0, empty, rng)
     touched = (mixed != windows).any((1, 2, 3))
     assert 0.35 < touched.mean() < 0.65
     assert (weights[~touched] == 1).all()
@@ -129,5 +136,35 @@ def test_frozen_context_copies_a_later_frame_and_does_not_train_on_copies(rng):
         assert (mixed[row, : last + 1] == windows[row, last]).all()
         assert (mixed[row, last + 1 :] == windows[row, last + 1 :]).all()
         assert weights[row].tolist() == [1.0] + [0.0] * last + [1.0] * (5 - last)
-    same, ones = freeze_context(windows, 0.0, rng)
+    same, ones = replace_context(windows, 0.0, 0.0, empty, rng)
     assert (same == windows).all() and (ones == 1).all()
+
+
+def test_empty_context_is_followed_by_the_real_frame_which_is_trained_on(rng):
+    windows = np.arange(300 * 6).reshape(300, 6, 1, 1)
+    empty = -np.arange(1, 301).reshape(300, 1, 1)
+    mixed, weights = replace_context(windows, 0.2, 0.3, empty, rng)
+    blank = (mixed < 0).any((1, 2, 3))
+    assert 0.2 < blank.mean() < 0.4
+    for row in np.flatnonzero(blank):
+        last = int((weights[row] == 0).sum())
+        assert 1 <= last <= 4
+        assert (mixed[row, :last] == empty[row]).all()
+        assert (mixed[row, last:] == windows[row, last:]).all()
+        assert weights[row].tolist() == [0.0] * last + [1.0] * (6 - last)
+
+
+def test_empty_codes_are_the_commonest_of_each_cell():
+    a = np.array([[[5, 1]], [[5, 2]], [[4, 2]]], np.int16)  # (T, 1, 2)
+    assert empty_codes({"a": [a[:1], a[1:]], "b": [a[2:]]}).tolist() == [[[5, 2]], [[4, 2]]]
+
+
+def test_frames_of_calm_tasks_are_drawn_more_often(rng):
+    calm = np.zeros((40, 8, 8, 3), np.uint8)
+    calm[::4, 0, :4] = 255
+    busy = rng.integers(0, 255, (40, 8, 8, 3)).astype(np.uint8)
+    sampler = FrameSampler({"calm": [Episode(calm)], "busy": [Episode(busy)]})
+    assert sampler.share.sum() == pytest.approx(1.0)
+    assert sampler.share[0] > 2 * sampler.share[1]
+    _, tasks = sampler.batch(0, 2000)
+    assert np.mean(tasks == 0) == pytest.approx(sampler.share[0], abs=0.05)

@@ -107,29 +107,59 @@ class WindowSampler:
         return np.stack(windows).astype(np.int64), tasks
 
 
-def freeze_context(
-    windows: np.ndarray, share: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Stop the start of some windows: what would the expert do after standing still?
+def empty_codes(codes: dict[str, list[np.ndarray]]) -> np.ndarray:
+    """The commonest code of every cell: the picture with nothing of the agent in view.
 
-    Expert videos hold hardly any stillness outside the goal, so a model never learns what
-    follows it, and finds "still" after "still" likely anywhere. In a share of the windows the
-    frames before a random one become copies of it; what follows stays real. The copies
-    themselves are not trained on.
+    Args:
+        codes: episodes of (T, h, w) a task.
+
+    Returns:
+        int64 (tasks, h, w), in the order of `codes`.
+    """
+    pictures = []
+    for episodes in codes.values():
+        frames = np.concatenate(episodes)
+        cells = frames.reshape(len(frames), -1).T.astype(np.int64)
+        commonest = [int(np.bincount(cell).argmax()) for cell in cells]
+        pictures.append(np.reshape(commonest, frames.shape[1:]))
+    return np.stack(pictures)
+
+
+def replace_context(
+    windows: np.ndarray,
+    frozen: float,
+    empty: float,
+    pictures: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give some windows a past that no expert has: what would the expert do next?
+
+    Expert videos hold hardly any stillness outside the goal and never an empty picture. A
+    model that has not seen what follows finds "still" after "still" likely anywhere, and
+    "nothing" after "nothing" certain. In a share of the windows the frames before a random
+    one become copies of it (frozen) or the empty picture; the rest stays real. The
+    replaced frames themselves are not trained on, nor is the frame they copy.
 
     Args:
         windows: codes (B, L, h, w).
-        share: of the windows, 0…1.
+        frozen: share of the windows, 0…1.
+        empty: share of the windows, 0…1.
+        pictures: codes (B, h, w) of each row's empty picture (`empty_codes`).
 
     Returns:
-        Windows (B, L, h, w), and float32 weights of their frames (B, L), 0 for copies.
+        Windows (B, L, h, w), and float32 weights of their frames (B, L), 0 where replaced.
     """
     B, L = windows.shape[:2]
     windows, weights = windows.copy(), np.ones((B, L), np.float32)
     if L < 3:
         return windows, weights
-    for row in np.flatnonzero(rng.random(B) < share):
+    draw = rng.random(B)
+    for row in np.flatnonzero(draw < frozen + empty):
         last = int(rng.integers(1, L - 1))
-        windows[row, :last] = windows[row, last]
-        weights[row, 1 : last + 1] = 0.0
+        if draw[row] < frozen:
+            windows[row, :last] = windows[row, last]
+            weights[row, 1 : last + 1] = 0.0
+        else:
+            windows[row, :last] = pictures[row]
+            weights[row, :last] = 0.0
     return windows, weights

@@ -19,7 +19,7 @@ from viper_gym.checkpoints.bundle import (
     load_weights,
     save_bundle,
 )
-from viper_gym.data.clips import WindowSampler, freeze_context
+from viper_gym.data.clips import WindowSampler, empty_codes, replace_context
 from viper_gym.data.episodes import Episode
 from viper_gym.data.videos import load_folder
 from viper_gym.errors import TrainingError
@@ -28,8 +28,8 @@ from viper_gym.models.tokenizer import FrameTokenizer
 from viper_gym.models.videogpt import VideoGPT, VideoGPTConfig
 from viper_gym.training.loop import Loop, LoopConfig, learning_rate, make_accelerator
 
-# Two layers behind a local view of the two frames before: at equal training time on two CPU
-# cores half the loss of four layers without it (docs/decisions.md).
+# Two layers behind a local view of the two frames before reach in 237 s on one core less than
+# half the loss that four layers without it have after 370 s (docs/decisions.md).
 SMALL = VideoGPTConfig(
     sequence_length=8, embed_dim=128, mlp_dim=512, num_heads=2, num_layers=2, local_frames=2
 )
@@ -55,7 +55,10 @@ class VideoModelTraining:
     weight_decay: float = 0.05
     frozen_context: float = 0.25
     """share of training windows that begin with copies of a later frame, so that the model
-    learns what experts do after standing still (`data.clips.freeze_context`)"""
+    learns what experts do after standing still (`data.clips.replace_context`)"""
+    empty_context: float = 0.1
+    """share of training windows that begin with the empty picture, so that staying out of
+    view is not taken for what experts do"""
     ema_decay: float = 0.998
     """of the weights that are kept (averaged over the last steps)"""
     half: bool = False
@@ -106,6 +109,7 @@ class _Trainable:
         held_out = {t: c[-max(1, len(c) // 10) :] for t, c in codes.items()}
         train = {t: c[: -max(1, len(c) // 10)] or c for t, c in codes.items()}
         c = config
+        self._empty = empty_codes(codes)  # (tasks, h, w)
         self._sampler = WindowSampler(train, c.model.sequence_length, c.frame_stride, c.loop.seed)
         self._held_out = WindowSampler(held_out, c.model.sequence_length, c.frame_stride, 12345)
 
@@ -116,7 +120,9 @@ class _Trainable:
         self.model.train()
         windows, numbers = self._sampler.batch(step, c.batch_size)
         rng = np.random.default_rng((c.loop.seed, step, 1))
-        windows, counted = freeze_context(windows, c.frozen_context, rng)
+        windows, counted = replace_context(
+            windows, c.frozen_context, c.empty_context, self._empty[numbers], rng
+        )
         codes, tasks = self._tensors((windows, numbers))
         weights = torch.from_numpy(counted).to(codes.device)  # (B, L)
         with self._accelerator.autocast():
@@ -239,6 +245,7 @@ def train_video_model(config: VideoModelTraining) -> Path:
         config.batch_size,
         config.learning_rate,
         config.frozen_context,
+        config.empty_context,
     )
     loop = Loop(config.loop, "video model", settings)
     codes = {t: encode_episodes(tokenizer, e, n) for n, (t, e) in enumerate(episodes.items())}
@@ -276,3 +283,4 @@ class _Settings:
     batch_size: int
     learning_rate: float
     frozen_context: float
+    empty_context: float

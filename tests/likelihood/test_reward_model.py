@@ -11,7 +11,9 @@ from viper_gym.models.context import ContextPolicy
 
 
 @pytest.mark.parametrize(
-    "policy", [ContextPolicy("exact", mode="joint"), ContextPolicy(window=2)], ids=["mode", "window"]
+    "policy",
+    [ContextPolicy("exact", mode="joint"), ContextPolicy(window=2)],
+    ids=["mode", "window"],
 )
 def test_a_calibration_made_under_another_policy_is_refused(policy):
     bundle = toy_bundle(random_video_model())

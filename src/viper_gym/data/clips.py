@@ -153,7 +153,7 @@ def replace_context(
     windows, weights = windows.copy(), np.ones((B, L), np.float32)
     if L < 3:
         return windows, weights
-    draw: np.ndarray = rng.random(B)
+    draw = rng.random((B,))
     for row in np.flatnonzero(draw < frozen + empty):
         last = int(rng.integers(1, L - 1))
         if draw[row] < frozen:

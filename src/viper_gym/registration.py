@@ -18,6 +18,7 @@ def register_all() -> None:
                 gym.register(
                     id=env_id,
                     entry_point=f"viper_gym.registration:make_{suite}",
+                    vector_entry_point=f"viper_gym.registration:make_{suite}_vec",
                     kwargs={"task": task},
                 )
 
@@ -47,6 +48,50 @@ def make_dmc(
     if checkpoint is None:
         return env
     return ViperRewardWrapper(env, checkpoint, task, revision=revision, device=device, **reward)
+
+
+def make_dmc_vec(
+    task: str,
+    num_envs: int = 1,
+    checkpoint: str | None = "dmc",
+    revision: str | None = None,
+    device: str = "auto",
+    observation: str = "pixels",
+    render_quality: str | None = None,
+    render_mode: str | None = "rgb_array",
+    asynchronous: bool = False,
+    **reward: Any,
+) -> gym.vector.VectorEnv:
+    """What `gym.make_vec("viper/dmc-…", n)` returns: one model call a step for all environments.
+
+    Arguments are those of `make_dmc`, and:
+
+    Args:
+        asynchronous: simulate in a spawned process each (rendering does not survive a fork).
+    """
+    from functools import partial
+
+    from viper_gym.wrappers.vector import ViperVectorRewardWrapper
+
+    bare = partial(
+        make_dmc,
+        task,
+        None,
+        observation=observation,
+        render_quality=render_quality,
+        render_mode=render_mode,
+    )
+    makers = [bare] * num_envs
+    envs = (
+        gym.vector.AsyncVectorEnv(makers, context="spawn")
+        if asynchronous
+        else gym.vector.SyncVectorEnv(makers)
+    )
+    if checkpoint is None:
+        return envs
+    return ViperVectorRewardWrapper(
+        envs, checkpoint, task, revision=revision, device=device, **reward
+    )
 
 
 make_dmc.metadata = {"render_modes": ["rgb_array"]}  # type: ignore[attr-defined]

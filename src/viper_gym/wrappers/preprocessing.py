@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
-import numpy as np
-
-from viper_gym.errors import FrameMismatch, PreprocessingMismatch
+from viper_gym.errors import PreprocessingMismatch
 
 
 def check_preprocessing(actual: dict[str, Any] | None, recorded: dict[str, Any], task: str) -> None:
@@ -30,28 +27,3 @@ def check_preprocessing(actual: dict[str, Any] | None, recorded: dict[str, Any],
         raise PreprocessingMismatch(
             f"frames of '{task}' would not look like the training videos; " + "; ".join(different)
         )
-
-
-def observation_is_image(space: gym.Space[Any]) -> bool:
-    """uint8 (H, W, 3)."""
-    return (
-        isinstance(space, gym.spaces.Box)
-        and space.dtype == np.uint8
-        and len(space.shape) == 3
-        and space.shape[-1] == 3
-    )
-
-
-def rendered_frame(env: gym.Env[Any, Any]) -> np.ndarray:
-    """A copy of what `render()` shows.
-
-    Raises:
-        FrameMismatch: render() gives no array (wrong render_mode).
-    """
-    frame = env.render()
-    if not isinstance(frame, np.ndarray):
-        raise FrameMismatch(
-            "the observation is no image, so frames come from render(), which returned "
-            f"{type(frame).__name__}: make the environment with render_mode='rgb_array'"
-        )
-    return np.array(frame)

@@ -8,17 +8,23 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from viper_gym.errors import FrameMismatch
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import ScaleKind
-from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, INFO_TIME_SHARE, STEP_INFO, Bonus
-from viper_gym.wrappers.preprocessing import (
-    observation_is_image,
-    rendered_frame,
+from viper_gym.types import (
+    INFO_BONUS,
+    INFO_RETURN,
+    INFO_REWARD,
+    INFO_TASK_RETURN,
+    INFO_TIME_SHARE,
+    STEP_INFO,
+    Bonus,
 )
+from viper_gym.wrappers.frames import newest_frame, rendered_frame
 from viper_gym.wrappers.scoring import RewardOptions, Scorer
 
 INFO_FRAME = "viper/frame"
@@ -49,10 +55,11 @@ class FrameInInfo(gym.Wrapper, gym.utils.RecordConstructorArgs):
 class ViperVecEnvWrapper(VecEnvWrapper):
     """`ViperRewardWrapper` for a `VecEnv`: the same numbers, one model call a step for all.
 
-    Frames are the observations where these are uint8 images (height first: put it under
-    `VecTransposeImage` and `VecFrameStack`), else `info["viper/frame"]` of `FrameInInfo`.
-    Every info gets the keys of `ViperRewardWrapper`. `VecMonitor` above it logs the video
-    return; the task return stays in `info["viper/task_return"]`.
+    Frames are the observations where these are uint8 RGB images, channels first or last, stacked
+    or not (so it works under and over `VecTransposeImage` and `VecFrameStack`), else
+    `info["viper/frame"]` of `FrameInInfo`. Every info gets the keys of `ViperRewardWrapper`.
+    `VecMonitor` above it logs the video return, below it the task return; `LogRewards` puts
+    both, the bonus and the share of time into Stable-Baselines3's logger.
 
     Args:
         venv: the vector environment.
@@ -88,12 +95,20 @@ class ViperVecEnvWrapper(VecEnvWrapper):
         beta: float = 1.0,
         task_reward_weight: float = 0.0,
     ):
+        if not isinstance(venv, VecEnv):
+            other = (
+                "ViperRewardWrapper" if isinstance(venv, gym.Env) else "ViperVectorRewardWrapper"
+            )
+            raise TypeError(
+                f"expected a Stable-Baselines3 VecEnv, got {type(venv).__name__}: use "
+                f"viper_gym.{other}"
+            )
         super().__init__(venv)
         options = RewardOptions(
             revision, device, dtype, reward_scale, reward_clip, bonus, beta, task_reward_weight
         )
         self._scorer = Scorer(checkpoint, task, _said(venv), options)
-        self._from_observation = observation_is_image(venv.observation_space)
+        self._newest = newest_frame(venv.observation_space)
 
     @property
     def reward_model(self) -> VideoRewardModel:
@@ -110,7 +125,7 @@ class ViperVecEnvWrapper(VecEnvWrapper):
         observations, task_rewards, dones, infos = self.venv.step_wait()
         # the frames that the actions led to: of finished episodes the last one, not the reset's
         last: Any = observations
-        if self._from_observation:
+        if self._newest is not None:
             last = np.array(observations)
             for i in range(self.num_envs):
                 if dones[i]:
@@ -134,16 +149,34 @@ class ViperVecEnvWrapper(VecEnvWrapper):
 
     def _frames(self, observations: Any, infos: Sequence[dict[str, Any]]) -> np.ndarray:
         """uint8 (n, H, W, 3)."""
-        if self._from_observation:
-            return np.asarray(observations)
+        if self._newest is not None:
+            return self._newest(np.asarray(observations))
         missing = [i for i, info in enumerate(infos) if INFO_FRAME not in info]
         if missing:
             raise FrameMismatch(
-                f"the observations are no images and environments {missing} give no "
+                f"the observations are no RGB images and environments {missing} give no "
                 f"info['{INFO_FRAME}']: make them with wrapper_class=FrameInInfo "
                 "(viper_gym.wrappers.sb3) and render_mode='rgb_array'"
             )
         return np.stack([info[INFO_FRAME] for info in infos])
+
+
+class LogRewards(BaseCallback):
+    """Records what the video reward is made of, averaged between two dumps of the logger.
+
+    `viper/task_return` and `viper/return` (of finished episodes), `viper/reward` and
+    `viper/bonus` (a step) and `viper/time_share` (wall-clock spent in rewards, 0…1).
+
+    Example:
+        >>> SAC("MlpPolicy", venv, tensorboard_log="runs").learn(100_000, callback=LogRewards())
+    """
+
+    def _on_step(self) -> bool:
+        for info in self.locals["infos"]:
+            for key in (INFO_RETURN, INFO_TASK_RETURN, INFO_REWARD, INFO_BONUS, INFO_TIME_SHARE):
+                if key in info:
+                    self.logger.record_mean(key, info[key])
+        return True
 
 
 def _said(venv: VecEnv) -> list[dict[str, Any] | None]:

@@ -11,10 +11,7 @@ import numpy as np
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import ScaleKind
 from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, INFO_TIME_SHARE, STEP_INFO, Bonus
-from viper_gym.wrappers.preprocessing import (
-    observation_is_image,
-    rendered_frame,
-)
+from viper_gym.wrappers.frames import newest_frame, rendered_frame
 from viper_gym.wrappers.scoring import RewardOptions, Scorer, recorded_arguments
 
 
@@ -22,7 +19,8 @@ class ViperRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
     """Replace the task reward by the scaled log-likelihood of what the agent shows.
 
     `step(a_t)` returns x_{t+1} and the reward that scores x_{t+1} given the frames before it
-    (paper Eq. 7). Frames are the observations where these are uint8 images, else `render()`.
+    (paper Eq. 7). Frames are the observations where these are uint8 RGB images or stacks of them
+    (`wrappers.frames.newest_frame`), else `render()`.
 
     Info, on every step, Python floats: `viper/log_prob` (nats), `viper/reward` (scaled,
     without bonus), `viper/bonus`, `viper/task_reward`; at the end of an episode also
@@ -44,6 +42,7 @@ class ViperRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     Raises:
         CheckpointError, UnknownTask, PreprocessingMismatch: when wrapping.
+        TypeError: `env` is a vector environment.
         FrameMismatch: at reset, if the frames do not fit the model.
 
     Example:
@@ -74,10 +73,16 @@ class ViperRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         gym.utils.RecordConstructorArgs.__init__(
             self, task=task, **recorded_arguments(checkpoint, options)
         )
+        if not isinstance(env, gym.Env):
+            raise TypeError(
+                f"expected a gymnasium.Env, got {type(env).__name__}: vector environments take "
+                "ViperVectorRewardWrapper (gymnasium.vector) or viper_gym.wrappers.sb3."
+                "ViperVecEnvWrapper (Stable-Baselines3)"
+            )
         gym.Wrapper.__init__(self, env)
         said = getattr(env.unwrapped, "preprocessing", None)
         self._scorer = Scorer(checkpoint, task, [said], options)
-        self._from_observation = observation_is_image(env.observation_space)
+        self._newest = newest_frame(env.observation_space)
 
     @property
     def reward_model(self) -> VideoRewardModel:
@@ -111,4 +116,6 @@ class ViperRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     def _frame(self, observation: Any) -> np.ndarray:
         """A copy: environments may reuse their buffers."""
-        return np.array(observation) if self._from_observation else rendered_frame(self.env)
+        if self._newest is None:
+            return rendered_frame(self.env)
+        return np.array(self._newest(np.asarray(observation)))

@@ -14,17 +14,20 @@ from viper_gym.errors import FrameMismatch
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import ScaleKind
 from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, INFO_TIME_SHARE, STEP_INFO, Bonus
-from viper_gym.wrappers.preprocessing import observation_is_image
+from viper_gym.wrappers.frames import newest_frame
 from viper_gym.wrappers.scoring import RewardOptions, Scorer
+
+SB3_WRAPPER = "viper_gym.wrappers.sb3.ViperVecEnvWrapper for Stable-Baselines3"
 
 
 class ViperVectorRewardWrapper(VectorWrapper):
     """`ViperRewardWrapper` for a vector environment: every number is the same, in arrays.
 
-    Frames are the observations where these are uint8 images, else `render()` of the vector
-    environment (a tuple of frames). Info values are arrays (num_envs,) with their `_key`
-    masks, as Gymnasium's vector environments have them. The three autoreset modes are followed:
-    a step that only resets gives reward 0 and no info; windows never cross episodes.
+    Frames are the observations where these are uint8 RGB images or stacks of them, else
+    `render()` of the vector environment (a tuple of frames). Info values are arrays
+    (num_envs,) with their `_key` masks, as Gymnasium's vector environments have them. The
+    three autoreset modes are followed: a step that only resets gives reward 0 and no info;
+    windows never cross episodes.
 
     Args:
         env: the vector environment.
@@ -59,14 +62,19 @@ class ViperVectorRewardWrapper(VectorWrapper):
         beta: float = 1.0,
         task_reward_weight: float = 0.0,
     ):
+        if not isinstance(env, VectorEnv):
+            other = "ViperRewardWrapper" if isinstance(env, gym.Env) else SB3_WRAPPER
+            raise TypeError(
+                f"expected a gymnasium.vector.VectorEnv, got {type(env).__name__}: use {other}"
+            )
         super().__init__(env)
         options = RewardOptions(
             revision, device, dtype, reward_scale, reward_clip, bonus, beta, task_reward_weight
         )
         self._scorer = Scorer(checkpoint, task, _said(env), options)
-        self._from_observation = observation_is_image(env.single_observation_space)
+        self._newest = newest_frame(env.single_observation_space)
         self._mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
-        if not self._from_observation and self._mode == AutoresetMode.SAME_STEP:
+        if self._newest is None and self._mode == AutoresetMode.SAME_STEP:
             raise FrameMismatch(
                 "frames come from render(), and environments that reset in the same step hide "
                 "their last frame: use autoreset_mode NEXT_STEP, or observe pixels"
@@ -99,7 +107,7 @@ class ViperVectorRewardWrapper(VectorWrapper):
         if self._mode == AutoresetMode.SAME_STEP and over.any():
             shown = frames.copy()
             for i in np.flatnonzero(over):
-                shown[i] = info["final_obs"][i]
+                shown[i] = self._newest(info["final_obs"][i])  # type: ignore[misc]
         rewards, info = np.zeros(self.num_envs), dict(info)
         if scored.any():
             which = np.flatnonzero(scored)
@@ -124,13 +132,16 @@ class ViperVectorRewardWrapper(VectorWrapper):
 
     def _frames(self, observations: Any) -> np.ndarray:
         """uint8 (n, H, W, 3)."""
-        if self._from_observation:
-            return np.asarray(observations)
-        frames = self.env.render()
+        if self._newest is not None:
+            return self._newest(np.asarray(observations))
+        try:
+            frames = self.env.render()
+        except NotImplementedError:
+            frames = None
         if frames is None or len(frames) != self.num_envs or frames[0] is None:
             raise FrameMismatch(
-                "the observations are no images, so frames come from render(), which returned "
-                "none: make the environments with render_mode='rgb_array'"
+                "the observations are no RGB images, so frames come from render(), which returned "
+                "none: make the environments with render_mode='rgb_array' or observe colour"
             )
         return np.stack(frames)
 

@@ -1,0 +1,53 @@
+"""Where in an observation the newest RGB frame lies, and what `render()` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from viper_gym.errors import FrameMismatch
+
+Newest = Callable[[np.ndarray], np.ndarray]
+
+
+def newest_frame(space: gym.Space[Any]) -> Newest | None:
+    """How to take the newest frame from observations of this space.
+
+    Frame stacks hold the newest frame last, as `FrameStackObservation`, `VecFrameStack` and
+    ale-py's vector environments do. Understood are uint8 boxes
+    (H, W, 3k), (3k, H, W), (k, H, W, 3) and (k, 3, H, W) with H = W.
+
+    Returns:
+        A function (…, *space.shape) -> uint8 (…, H, W, 3), a view; None if the observations
+        are no RGB images, so that frames have to come from `render()`.
+    """
+    if not isinstance(space, gym.spaces.Box) or space.dtype != np.uint8:
+        return None
+    shape = space.shape
+    if len(shape) == 4 and shape[3] == 3:
+        return lambda x: x[..., -1, :, :, :]
+    if len(shape) == 4 and shape[1] == 3:
+        return lambda x: np.moveaxis(x[..., -1, :, :, :], -3, -1)
+    if len(shape) == 3 and shape[2] % 3 == 0 and (shape[2] == 3 or shape[0] == shape[1]):
+        return lambda x: x[..., -3:]
+    if len(shape) == 3 and shape[0] % 3 == 0 and shape[1] == shape[2]:
+        return lambda x: np.moveaxis(x[..., -3:, :, :], -3, -1)
+    return None
+
+
+def rendered_frame(env: gym.Env[Any, Any]) -> np.ndarray:
+    """A copy of what `render()` shows.
+
+    Raises:
+        FrameMismatch: render() gives no array (wrong render_mode).
+    """
+    frame = env.render()
+    if not isinstance(frame, np.ndarray):
+        raise FrameMismatch(
+            "the observation is no RGB image, so frames come from render(), which returned "
+            f"{type(frame).__name__}: make the environment with render_mode='rgb_array'"
+        )
+    return np.array(frame)

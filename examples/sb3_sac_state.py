@@ -1,7 +1,7 @@
 """Stable-Baselines3 SAC on state observations, rewarded by video alone.
 
 The agents see state vectors; the reward is the likelihood of the rendered frames (plus an
-RND bonus that fades). The task reward is only logged, never learned from.
+RND bonus). The task reward is only logged, never learned from.
 
     python examples/sb3_sac_state.py --env viper/dmc-cartpole_swingup-v0 --out runs/cartpole
 
@@ -46,6 +46,8 @@ class Args:
     """lower bound of the scaled reward (0: best cheap behaviour, 1: expert)"""
     eval_every: int = 10_000
     """steps between deterministic evaluation episodes"""
+    final_episodes: int = 10
+    """deterministic episodes after training"""
     threads: int = 1
 
 
@@ -130,7 +132,7 @@ def main(args: Args) -> None:
     callback = LogReturns(args, eval_env)
     model.learn(args.steps, callback=callback)
     model.save(args.out / "policy.zip")
-    final = make(args, 10, 20_000, beta=0.0)
+    final = make(args, args.final_episodes, 20_000, beta=0.0)
     infos, frames = play(model, final)
     for info in infos:
         callback.log("final", info)

@@ -1,0 +1,92 @@
+"""Every example runs, with the bundled checkpoint, for a few hundred steps."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def load(name: str):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def scalars(folder: Path) -> dict[str, list[float]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found: dict[str, list[float]] = {}
+    for file in folder.rglob("events.*"):
+        reader = EventAccumulator(str(file))
+        reader.Reload()
+        for tag in reader.Tags()["scalars"]:
+            found.setdefault(tag, []).extend(e.value for e in reader.Scalars(tag))
+    return found
+
+
+def test_three_lines(capsys):
+    load("three_lines").main(steps=5)
+    rows = re.findall(r"video reward\s+(\S+)\s+task reward (\S+)", capsys.readouterr().out)
+    assert len(rows) == 5 and len({video for video, _ in rows}) > 1
+
+
+def test_cleanrl_sac(tmp_path):
+    sac = load("cleanrl_sac_state")
+    sac.main(sac.Args(total_timesteps=1040, learning_starts=900, num_envs=2, out=tmp_path))
+    logged = scalars(tmp_path)
+    assert len(logged["charts/task_return"]) == len(logged["charts/viper_return"]) == 2
+    assert (tmp_path / "actor.pt").exists()
+
+
+def test_cleanrl_ppo(tmp_path):
+    ppo = load("cleanrl_ppo_pixels")
+    ppo.main(
+        ppo.Args(total_timesteps=128, num_envs=2, num_steps=32, epochs=1, out=tmp_path)
+    )  # fmt: skip
+    logged = scalars(tmp_path)
+    assert len(logged["charts/video_reward"]) == 2
+    assert np.isfinite(logged["losses/value"]).all() and (tmp_path / "agent.pt").exists()
+
+
+def test_sb3_ppo(tmp_path):
+    pytest.importorskip("stable_baselines3", reason="needs the extra 'sb3'")
+    ppo = load("sb3_ppo")
+    ppo.main(ppo.Args(steps=128, envs=2, rollout=32, out=tmp_path))
+    logged = scalars(tmp_path)
+    assert {"viper/reward", "viper/bonus"} <= set(logged)
+    assert (tmp_path / "policy.zip").exists()
+
+
+def test_sb3_sac(tmp_path):
+    pytest.importorskip("stable_baselines3", reason="needs the extra 'sb3'")
+    sac = load("sb3_sac_state")
+    sac.main(
+        sac.Args("viper/dmc-cup_catch-v0", steps=1100, envs=2, final_episodes=1, out=tmp_path)
+    )  # fmt: skip
+    lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [x["phase"] for x in lines] == ["train"] * 2 + ["final"]
+    assert (tmp_path / "behaviour.gif").exists()
+
+
+def test_the_shown_differences_are_in_the_scripts():
+    """What examples/README.md shows as added lines stands so in the scripts it names."""
+    text = (EXAMPLES / "README.md").read_text()
+    sections = re.findall(r"\*\*.*?\*\* \((.*?)\)\n\n```diff\n(.*?)```", text, re.DOTALL)
+    assert len(sections) == 3
+    for names, diff in sections:
+        added = [line[1:].strip() for line in diff.splitlines() if line.startswith("+")]
+        for name in names.split(", "):
+            script = (EXAMPLES / name).read_text()
+            assert [x for x in added if x not in script] == [], name
+
+
+def test_every_example_is_listed():
+    text = (EXAMPLES / "README.md").read_text()
+    for file in [*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*/*.yml")]:
+        assert f"({file.relative_to(EXAMPLES)})" in text

@@ -4,8 +4,8 @@
 
 Both returns, the bonus and the share of time that rewards take go to the console and to
 TensorBoard (`tensorboard --logdir runs`); rollout/ep_rew_mean is the task return, because
-`make_vec_env` puts its Monitor inside, and viper/return the video's. PPO from pixels takes millions of
-steps; for a run of minutes take `sb3_sac_state.py`.
+`make_vec_env` puts its Monitor inside, and viper/return the video's. PPO from pixels takes
+millions of steps; for a run of minutes take `sb3_sac_state.py`.
 """
 
 from dataclasses import dataclass

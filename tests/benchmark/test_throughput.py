@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from conftest import coded_frame, random_video_model, toy_bundle
+from viper_gym.benchmark.batching import measure_batching
 from viper_gym.benchmark.throughput import agreement, measure, policies, ratios
+from viper_gym.likelihood.reward_model import VideoRewardModel
 
 
 def test_every_method_is_timed_at_every_batch():
@@ -18,6 +20,14 @@ def test_every_method_is_timed_at_every_batch():
     cached = {r.method: r.state_mebibytes for r in rows if r.batch == 3}
     # 3 environments x 2 phases x (keys, values) x 2 layers x 32 tokens x 24 floats, and codes
     assert cached["refresh 4"] * 2**20 == 3 * 2 * (2 * 2 * 32 * 24 * 4 + 32 * 8)
+
+
+def test_the_vector_wrapper_is_timed_against_single_ones():
+    model = VideoRewardModel(toy_bundle(random_video_model(), 2), "cpu", "fp32")
+    frames = np.stack([coded_frame(0, t) for t in range(10)])
+    row = measure_batching(model, "a", frames, envs=8, seconds=0.2)
+    assert 0 < row.bare_ms < row.vector_ms < row.single_ms
+    assert 0 < row.ratio < 1  # eight calls of a tiny network are mostly overhead
 
 
 def test_policies_keep_the_shares_of_the_context_asked_for():

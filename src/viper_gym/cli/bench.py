@@ -24,7 +24,8 @@ class Bench:
     agreement with exact is measured on real episodes of the bundle.
     """
 
-    what: Annotated[Literal["likelihood"], tyro.conf.Positional] = "likelihood"
+    what: Annotated[Literal["likelihood", "wrappers"], tyro.conf.Positional] = "likelihood"
+    """likelihood: the methods; wrappers: one vector wrapper against a wrapper an environment"""
     size: Literal["paper-dmc", "paper-atari", "bundle"] = "bundle"
     """what is timed: a network of the paper's size, or the checkpoint"""
     checkpoint: str = "dmc"
@@ -45,6 +46,44 @@ class Bench:
     def run(self) -> None:
         import torch
 
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        if self.what == "wrappers":
+            self._wrappers()
+        else:
+            self._likelihood()
+
+    def _wrappers(self) -> None:
+        from viper_gym.benchmark.batching import measure_batching
+        from viper_gym.benchmark.suite_episodes import AUDIT_SEED, suite_episodes
+        from viper_gym.likelihood.reward_model import VideoRewardModel
+
+        rows = []
+        sizes = [n for n in self.batch if n > 1]
+        with progress("time", len(self.dtype) * len(sizes)) as tick:
+            for dtype in self.dtype:
+                model = VideoRewardModel.from_pretrained(
+                    self.checkpoint, device=self.device, dtype=dtype
+                )
+                task = (self.tasks or model.tasks)[0]
+                found = suite_episodes(task, {"random": 1}, self.out, AUDIT_SEED, workers=0)
+                frames = found["random"][0].frames
+                for envs in sizes:
+                    rows.append(measure_batching(model, task, frames, envs, self.seconds))
+                    tick()
+        if self.json:
+            print(json.dumps([{**asdict(r), "ratio": r.ratio} for r in rows], indent=2))
+            return
+        table = Table("environments", "dtype", "single wrappers ms", "one vector ms", "ratio")
+        for r in rows:
+            single, vector = r.single_ms - r.bare_ms, r.vector_ms - r.bare_ms
+            table.add_row(
+                str(r.envs), r.dtype, f"{single:.1f}", f"{vector:.1f}", f"{r.ratio:.2f}"
+            )  # fmt: skip
+        Console().print(table)
+        print("for one step of all environments, the environments' own time taken off")
+
+    def _likelihood(self) -> None:
         from viper_gym.benchmark.suite_episodes import AUDIT_SEED, suite_episodes
         from viper_gym.benchmark.throughput import (
             agreement,
@@ -56,8 +95,6 @@ class Bench:
         from viper_gym.checkpoints.bundle import load_bundle
         from viper_gym.checkpoints.index import resolve
 
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
         real = self.size == "bundle"
         bundle = load_bundle(resolve(self.checkpoint)) if real else untrained_bundle(self.size)
         methods = 1 + len(policies(bundle.config.video_model.sequence_length))

@@ -30,6 +30,9 @@ class Evaluate:
     """with --calibrate: what is scored, recorded in the bundle (its own if left out)"""
     window: int | None = None
     """with --calibrate: frames a window holds at most, recorded in the bundle"""
+    context: Literal["exact", "refresh"] | None = None
+    """with --calibrate: always the full window, or a cache rebuilt when it is full (cheaper
+    for long windows); recorded in the bundle"""
     write: bool = False
     """store the figures in the bundle and its model card (a local folder)"""
     out: Path = Path("runs/evaluate")
@@ -48,9 +51,10 @@ class Evaluate:
         from viper_gym.checkpoints.bundle import CARD, read_config, write_config
         from viper_gym.checkpoints.index import resolve
 
-        if not self.calibrate and (self.mode is not None or self.window is not None):
+        if not self.calibrate and (self.mode, self.window, self.context) != (None, None, None):
             raise CheckpointError(
-                "--mode and --window change what the scale was calibrated for: add --calibrate"
+                "--mode, --window and --context change what the scale was calibrated for: add "
+                "--calibrate"
             )
         folder = resolve(self.checkpoint)
         if self.calibrate:
@@ -125,7 +129,7 @@ def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -
     folder = resolve(options.checkpoint)
     config = read_config(folder)
     policy = _policy(options, config.policy)
-    if (policy.mode, policy.window) != (config.policy.mode, config.policy.window):
+    if policy != config.policy:
         config = replace(config, policy=policy, calibration={})  # levels of another score
     model = VideoRewardModel.from_pretrained(folder, device=options.device, policy=config.policy)
     chosen = options.tasks or model.tasks
@@ -146,5 +150,5 @@ def _policy(options: Evaluate, known: ContextPolicy) -> ContextPolicy:
     mode = options.mode or known.mode
     window = options.window if options.window is not None else known.window
     keep = None if (mode, window) != (known.mode, known.window) else known.keep
-    kind: Literal["exact", "refresh"] = "exact" if mode == "joint" else known.kind
+    kind = "exact" if mode == "joint" else (options.context or known.kind)
     return replace(known, kind=kind, mode=mode, window=window, keep=keep)

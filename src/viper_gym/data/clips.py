@@ -136,13 +136,14 @@ def replace_context(
 
     Expert videos hold hardly any stillness outside the goal and never an empty picture. A
     model that has not seen what follows finds "still" after "still" likely anywhere, and
-    "nothing" after "nothing" certain. In a share of the windows the frames before a random
-    one become copies of it (frozen) or the empty picture; the rest stays real. The
+    "nothing" after "nothing" certain. In a share of the windows the frames before one of them
+    become copies of it (frozen) or the empty picture; the rest stays real. Copies end where
+    the expert moves on, so that windows in which nothing moves stay as they are. The
     replaced frames themselves are not trained on, nor is the frame they copy.
 
     Args:
         windows: codes (B, L, h, w).
-        frozen: share of the windows, 0…1.
+        frozen: share of the windows that move, 0…1.
         empty: share of the windows, 0…1.
         pictures: codes (B, h, w) of each row's empty picture (`empty_codes`).
 
@@ -154,12 +155,15 @@ def replace_context(
     if L < 3:
         return windows, weights
     draw = rng.random((B,))
+    moves = (windows[:, 2:] != windows[:, 1:-1]).any((2, 3))  # (B, L - 2): frames 1 … L - 2
     for row in np.flatnonzero(draw < frozen + empty):
-        last = int(rng.integers(1, L - 1))
         if draw[row] < frozen:
-            windows[row, :last] = windows[row, last]
-            weights[row, 1 : last + 1] = 0.0
+            if moves[row].any():
+                last = 1 + int(rng.choice(np.flatnonzero(moves[row])))
+                windows[row, :last] = windows[row, last]
+                weights[row, 1 : last + 1] = 0.0
         else:
+            last = int(rng.integers(1, L - 1))
             windows[row, :last] = pictures[row]
             weights[row, :last] = 0.0
     return windows, weights

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ from viper_gym.models.patch_vq import PatchVQConfig
 from viper_gym.models.tokenizer import FrameTokenizer
 from viper_gym.models.videogpt import VideoGPT, VideoGPTConfig
 
-torch.set_num_threads(2)
+# two threads on busy cores are a hundred times slower than one for networks of this size
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 SIZE = 16  # pixels
 GRID = 2

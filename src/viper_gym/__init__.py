@@ -17,6 +17,7 @@ _PUBLIC = {
     "ViperVectorRewardWrapper": "viper_gym.wrappers.vector",
     "VideoRewardModel": "viper_gym.likelihood.reward_model",
     "RND": "viper_gym.bonus.rnd",
+    "Disagreement": "viper_gym.bonus.disagreement",
 }
 __all__ = ["__version__", *_PUBLIC]
 

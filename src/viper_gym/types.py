@@ -33,15 +33,30 @@ class Policy(Protocol):
     def __call__(self, state: np.ndarray) -> np.ndarray: ...
 
 
+class Transition(NamedTuple):
+    """One step of each of m environments; both frames belong to the same episode."""
+
+    previous: np.ndarray  # uint8 (m, H, W, 3), what was shown when the agent acted
+    action: np.ndarray  # float32 (m, A), flattened; one-hot where actions are discrete
+    frame: np.ndarray  # uint8 (m, H, W, 3), what the step showed
+    # float32 (m, D): the frozen tokenizer's code vectors of both frames; None without a video model
+    previous_features: np.ndarray | None = None
+    features: np.ndarray | None = None
+
+
 @runtime_checkable
 class Bonus(Protocol):
-    """An exploration bonus: `compute` scores frames, `update` learns from them."""
+    """An exploration bonus: `compute` scores steps, `update` learns from them.
 
-    def compute(self, frames: np.ndarray) -> np.ndarray:
-        """uint8 (B, H, W, 3) -> float32 (B,), already normalised by running statistics."""
+    Every wrapper calls `compute` and then `update` once a step, with the same transition. The
+    arrays are copies and may be kept. Steps that only reset an environment are left out.
+    """
+
+    def compute(self, transition: Transition) -> np.ndarray:
+        """float32 (m,), already normalised by running statistics."""
         ...
 
-    def update(self, frames: np.ndarray) -> None: ...
+    def update(self, transition: Transition) -> None: ...
 
     def state_dict(self) -> dict[str, Any]: ...
 

@@ -69,11 +69,11 @@ def test_scale_bonus_and_task_reward_are_mixed_and_reported():
     class Constant:
         updates = 0
 
-        def compute(self, frames):
-            return np.full(len(frames), 0.5, np.float32)
+        def compute(self, transition):
+            return np.full(len(transition.frame), 0.5, np.float32)
 
-        def update(self, frames):
-            self.updates += len(frames)
+        def update(self, transition):
+            self.updates += len(transition.frame)
 
         def state_dict(self):
             return {}

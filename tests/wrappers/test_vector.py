@@ -113,11 +113,11 @@ def test_one_bonus_learns_from_all_environments(model):
         def __init__(self):
             self.batches = []
 
-        def compute(self, frames):
-            return np.arange(len(frames), dtype=np.float32)
+        def compute(self, transition):
+            return np.arange(len(transition.frame), dtype=np.float32)
 
-        def update(self, frames):
-            self.batches.append(len(frames))
+        def update(self, transition):
+            self.batches.append(len(transition.frame))
 
         def state_dict(self):
             return {}

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from viper_gym.bonus.running import RunningMeanStd
+from viper_gym.bonus.memory import RecentMemory
+from viper_gym.bonus.networks import frame_network
+from viper_gym.bonus.running import BonusScale, RunningMeanStd
+from viper_gym.types import Transition
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,8 @@ class RNDConfig:
     learning_rate: float = 3e-4
     batch_size: int = 32
     """frames an update"""
+    update_proportion: float = 1.0
+    """share of these that the predictor learns from: less makes the bonus fade more slowly"""
     update_every: int = 8
     """scored frames between updates: bounds the cost inside `env.step`"""
     horizon: int = 10_000
@@ -33,50 +39,39 @@ class RNDConfig:
     seed: int = 0
 
 
-def _network(config: RNDConfig, image_size: int, head: int) -> nn.Sequential:
-    a, b, c = config.cnn_features
-    convolutions = nn.Sequential(
-        nn.Conv2d(3, a, 8, stride=4),
-        nn.ReLU(),
-        nn.Conv2d(a, b, 4, stride=2),
-        nn.ReLU(),
-        nn.Conv2d(b, c, 3),
-        nn.ReLU(),
-        nn.Flatten(),
-    )
-    with torch.no_grad():
-        width = convolutions(torch.zeros(1, 3, image_size, image_size)).shape[1]
-    layers: list[nn.Module] = [convolutions, nn.Linear(width, config.mlp_size)]
-    for _ in range(head):
-        layers += [nn.ReLU(), nn.Linear(config.mlp_size, config.mlp_size)]
-    return nn.Sequential(*layers)
-
-
 class RND:
     """How badly a predictor knows the features that a fixed random network gives a frame.
 
-    The error is divided by its root mean square over the newest frames (about `horizon` of
-    them): the bonus stays about 1 on what the agent does now, and is several times that on
-    what it never did. Frames are normalised a pixel by
-    running statistics and clipped to [-5, 5].
+    The error is scaled by `BonusScale`. Frames are normalised a pixel by running statistics
+    and clipped to [-5, 5]. The predictor takes at most one optimiser step a call of `update`.
 
     Args:
-        image_size: pixels, square.
+        image_size: pixels: (height, width), or one number for both.
+        device: where the networks are.
+
+    Raises:
+        FrameMismatch: frames smaller than 36 pixels.
     """
 
-    def __init__(self, image_size: int = 64, config: RNDConfig | None = None, device: str = "cpu"):
+    def __init__(
+        self,
+        image_size: int | tuple[int, int] = 64,
+        config: RNDConfig | None = None,
+        device: str = "cpu",
+    ):
         self.config = c = config or RNDConfig()
         self._device = torch.device(device)
         with torch.random.fork_rng(devices=[]):  # leave the user's random state alone
             torch.manual_seed(c.seed)
-            self.target = _network(c, image_size, head=0).to(self._device).requires_grad_(False)
-            self.predictor = _network(c, image_size, head=2).to(self._device)
+            target = frame_network(image_size, c.cnn_features, c.mlp_size, head=0)
+            predictor = frame_network(image_size, c.cnn_features, c.mlp_size, head=2)
+        self.target = target.to(self._device).requires_grad_(False)
+        self.predictor = predictor.to(self._device)
         self._optimizer = torch.optim.Adam(self.predictor.parameters(), c.learning_rate)
-        self._rng = np.random.default_rng(c.seed)
-        self._pixels = RunningMeanStd((image_size, image_size, 3))
-        self._square = RunningMeanStd()
-        self._recent: list[np.ndarray] = []
-        self._scored = 0
+        sides = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self._pixels = RunningMeanStd((*sides, 3))
+        self._scale = BonusScale(c.horizon, c.clip)
+        self._memory = RecentMemory(c.memory, c.seed)
 
     def _error(self, frames: np.ndarray) -> Tensor:
         """uint8 (B, H, W, 3) -> squared feature error (B,)."""
@@ -89,51 +84,50 @@ class RND:
 
     @torch.no_grad()
     def error(self, frames: np.ndarray) -> np.ndarray:
-        """The raw prediction error, without normalisation or side effects: float32 (B,)."""
+        """The raw prediction error of uint8 (B, H, W, 3), without side effects: float32 (B,)."""
         return self._error(frames).cpu().numpy()
 
-    def compute(self, frames: np.ndarray) -> np.ndarray:
-        """Normalised bonus of frames uint8 (B, H, W, 3): float32 (B,)."""
-        self._pixels.update(frames)
-        error = self.error(frames).astype(np.float64)
-        self._square.update(error**2)
-        self._square.count = min(self._square.count, float(self.config.horizon))
-        bonus = error / np.sqrt(self._square.mean + 1e-30)
-        return np.minimum(bonus, self.config.clip).astype(np.float32)
+    def compute(self, transition: Transition) -> np.ndarray:
+        """Normalised bonus of the frames the steps showed: float32 (m,)."""
+        self._pixels.update(transition.frame)
+        return self._scale(self.error(transition.frame))
 
-    def update(self, frames: np.ndarray) -> None:
-        """Remember frames; every `update_every` of them, take one optimiser step."""
-        c = self.config
-        self._recent.extend(np.array(f, np.uint8) for f in frames)
-        self._recent = self._recent[-c.memory :]
-        before, self._scored = self._scored, self._scored + len(frames)
-        if self._scored // c.update_every > before // c.update_every:
-            pick = self._rng.integers(len(self._recent), size=c.batch_size)
-            self._learn(np.stack([self._recent[i] for i in pick]))
+    def update(self, transition: Transition) -> None:
+        """Remember the frames; every `update_every` of them, take one optimiser step."""
+        every, before = self.config.update_every, self._memory.added
+        self._memory.add(transition.frame)
+        if self._memory.added // every > before // every:
+            self._learn(*self._memory.draw(self.config.batch_size))
 
     def _learn(self, frames: np.ndarray) -> None:
+        mask = self._memory.mask((len(frames),), self.config.update_proportion)
+        if not mask.any():
+            return
         with torch.enable_grad():
-            loss = self._error(frames).mean()
+            loss = self._error(frames[mask]).mean()
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self._optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on: networks, optimiser, running statistics."""
-        return {
-            "target": self.target.state_dict(),
-            "predictor": self.predictor.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "pixels": vars(self._pixels).copy(),
-            "square": vars(self._square).copy(),
-            "scored": self._scored,
-        }
+        """A snapshot of everything needed to go on: tensors, numbers and lists of them."""
+        return deepcopy(
+            {
+                "target": self.target.state_dict(),
+                "predictor": self.predictor.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+                "pixels": self._pixels.state_dict(),
+                "scale": self._scale.state_dict(),
+                "memory": self._memory.state_dict(),
+            }
+        )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Undo `state_dict`."""
+        """Undo `state_dict`: what follows equals what would have followed there."""
+        state = deepcopy(dict(state))  # an optimiser would keep the tensors it is given
         self.target.load_state_dict(state["target"])
         self.predictor.load_state_dict(state["predictor"])
         self._optimizer.load_state_dict(state["optimizer"])
-        vars(self._pixels).update(state["pixels"])
-        vars(self._square).update(state["square"])
-        self._scored = state["scored"]
+        self._pixels.load_state_dict(state["pixels"])
+        self._scale.load_state_dict(state["scale"])
+        self._memory.load_state_dict(state["memory"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from viper_gym.checkpoints.bundle import Bundle, BundleConfig, load_bundle, save_bundle
@@ -155,6 +156,18 @@ class VideoRewardModel:
                 codes.append(self.tokenizer.encode(to_input(part), task))
         return torch.cat(codes)
 
+    def features(self, frames: np.ndarray, task: str | None = None) -> np.ndarray:
+        """Code vectors of the frozen tokenizer: uint8 (B, H, W, 3) -> float32 (B, h * w * D).
+
+        Raises:
+            FrameMismatch, UnknownTask.
+        """
+        return self.features_of_codes(self.encode(frames, self.task_numbers(task, len(frames))))
+
+    def features_of_codes(self, codes: Tensor) -> np.ndarray:
+        """Code vectors of codes (B, h, w): float32 (B, h * w * D)."""
+        return F.embedding(codes, self.video_model.codebook).flatten(1).float().cpu().numpy()
+
     def _mask_tensor(self) -> Tensor | None:
         """uint8 (tasks, H, W, 1), or None where no task is masked."""
         masks = self.config.masks
@@ -237,6 +250,8 @@ class FrameStream:
             model.policy,
             model.classes(self._tasks),
         )
+        grid = model.config.video_model.grid_size
+        self._newest = torch.zeros((len(tasks), grid, grid), dtype=torch.int64, device=model.device)
 
     @property
     def state_bytes(self) -> int:
@@ -255,8 +270,17 @@ class FrameStream:
         """
         which = None if envs is None else torch.from_numpy(envs).to(self._model.device)
         codes = self._model.encode(frames, self._tasks if which is None else self._tasks[which])
+        self._newest[slice(None) if which is None else which] = codes
         with autocast(self._model.device, self._model.dtype):
             return _finite(self._engine.score(codes, which).sum((1, 2)))
+
+    def features(self, envs: np.ndarray) -> np.ndarray:
+        """The tokenizer's code vectors of the newest frames of the environments `envs`, int (m,).
+
+        float32 (m, h * w * D); the codes are those that were scored.
+        """
+        which = torch.from_numpy(envs).to(self._model.device)
+        return self._model.features_of_codes(self._newest[which])
 
 
 def _finite(scores: Tensor) -> np.ndarray:

@@ -107,7 +107,7 @@ class ViperVecEnvWrapper(VecEnvWrapper):
         options = RewardOptions(
             revision, device, dtype, reward_scale, reward_clip, bonus, beta, task_reward_weight
         )
-        self._scorer = Scorer(checkpoint, task, _said(venv), options)
+        self._scorer = Scorer(checkpoint, task, _said(venv), options, venv.action_space)
         self._newest = newest_frame(venv.observation_space)
 
     @property
@@ -115,11 +115,20 @@ class ViperVecEnvWrapper(VecEnvWrapper):
         """The video model behind the reward (loaded on first use)."""
         return self._scorer.model
 
+    @property
+    def bonus(self) -> Bonus | None:
+        """The exploration bonus, for its `state_dict`."""
+        return self._scorer.bonus
+
     def reset(self) -> VecEnvObs:
         observations = self.venv.reset()
         frames = self._frames(observations, self.venv.unwrapped.reset_infos)
         self._scorer.reset(np.ones(self.num_envs, bool), frames)
         return observations
+
+    def step_async(self, actions: np.ndarray) -> None:
+        self._actions = self._scorer.flat_actions(actions)
+        self.venv.step_async(actions)
 
     def step_wait(self) -> VecEnvStepReturn:
         observations, task_rewards, dones, infos = self.venv.step_wait()
@@ -130,7 +139,7 @@ class ViperVecEnvWrapper(VecEnvWrapper):
             for i in range(self.num_envs):
                 if dones[i]:
                     last[i] = infos[i]["terminal_observation"]
-        terms = self._scorer.score(self._frames(last, infos), task_rewards)
+        terms = self._scorer.score(self._frames(last, infos), task_rewards, self._actions)
         for i, info in enumerate(infos):
             info.pop(INFO_FRAME, None)  # large, and replay buffers may keep infos
             info.update({key: float(getattr(terms, part)[i]) for key, part in STEP_INFO.items()})

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 
-from viper_gym.bonus.rnd import RND
+from viper_gym.bonus.choose import check_bonus
 from viper_gym.checkpoints.bundle import BundleConfig, read_config
 from viper_gym.checkpoints.index import resolve
 from viper_gym.errors import UnknownTask
 from viper_gym.likelihood.reward_model import FrameStream, VideoRewardModel, shared_reward_model
 from viper_gym.likelihood.scaling import RewardScale, ScaleKind
 from viper_gym.types import Bonus, RewardTerms
+from viper_gym.wrappers.exploration import Explorer
 from viper_gym.wrappers.preprocessing import check_preprocessing
 
 
@@ -43,6 +45,7 @@ class Scorer:
         task: one for all environments, or one each; None where the bundle has only one.
         preprocessing: of each of the n environments, what it says of its frames (None: nothing).
         options: what the user chose.
+        action_space: of one environment.
 
     Raises:
         CheckpointError, UnknownTask, PreprocessingMismatch, ValueError: before any network is
@@ -55,12 +58,14 @@ class Scorer:
         task: str | Sequence[str] | None,
         preprocessing: Sequence[dict[str, Any] | None],
         options: RewardOptions,
+        action_space: gym.Space[Any],
     ):
         n = len(preprocessing)
         tasks = [task] * n if isinstance(task, str) or task is None else list(task)
         if len(tasks) != n:
             raise ValueError(f"{n} environments, but {len(tasks)} tasks")
         self._options = o = options
+        check_bonus(o.bonus)
         self._model: VideoRewardModel | None = None
         self.config: BundleConfig
         if isinstance(checkpoint, VideoRewardModel):
@@ -78,12 +83,10 @@ class Scorer:
                 raise UnknownTask(f"this bundle knows the tasks {', '.join(known)}; got {task!r}")
         for name, actual in zip(self.tasks, preprocessing, strict=True):
             check_preprocessing(actual, self.config.preprocessing.get(str(name), {}), str(name))
-        if isinstance(o.bonus, str) and o.bonus != "rnd":
-            raise ValueError(
-                f"bonus must be None, 'rnd' or an object with compute(), got {o.bonus!r}"
-            )
         image_size = int(self.config.tokenizer.image_size)
-        self.bonus: Bonus | None = RND(image_size) if isinstance(o.bonus, str) else o.bonus
+        self._explorer: Explorer | None = None
+        if o.bonus is not None:
+            self._explorer = Explorer(o.bonus, image_size, action_space, n)
         self._stream: FrameStream | None = None
         self._scales: list[RewardScale] = []
         self._warned = False
@@ -99,6 +102,11 @@ class Scorer:
         return self._model
 
     @property
+    def bonus(self) -> Bonus | None:
+        """The exploration bonus, if there is one."""
+        return None if self._explorer is None else self._explorer.bonus
+
+    @property
     def started(self) -> bool:
         """Whether `reset` was called."""
         return self._stream is not None
@@ -107,6 +115,12 @@ class Scorer:
     def time_share(self) -> float:
         """Share of the wall-clock since the first reset that went into rewards, 0…1."""
         return self._spent / max(1e-9, time.perf_counter() - self._started_at)
+
+    def flat_actions(self, actions: Iterable[Any]) -> np.ndarray:
+        """What `score` is to be given of one action an environment; call it before the step."""
+        if self._explorer is None:
+            return np.zeros((len(self.tasks), 0), np.float32)
+        return self._explorer.flat_actions(list(actions))
 
     def reset(self, envs: np.ndarray, frames: np.ndarray) -> None:
         """Episodes begin: their first frames are context for the next and give no reward.
@@ -122,18 +136,26 @@ class Scorer:
             self._started_at = time.perf_counter()
         began = time.perf_counter()
         self._stream.reset(envs)
-        self._stream.score(frames, np.flatnonzero(envs))
+        which = np.flatnonzero(envs)
+        self._stream.score(frames, which)
+        if self._explorer is not None:
+            self._explorer.reset(which, frames, self._stream.features(which))
         self._spent += time.perf_counter() - began
         self.returns[envs] = self.task_returns[envs] = 0.0
 
     def score(
-        self, frames: np.ndarray, task_rewards: np.ndarray, envs: np.ndarray | None = None
+        self,
+        frames: np.ndarray,
+        task_rewards: np.ndarray,
+        actions: np.ndarray,
+        envs: np.ndarray | None = None,
     ) -> RewardTerms:
         """Reward of the newest frames: r = scale(ln p) + beta * bonus (paper Eq. 6).
 
         Args:
             frames: uint8 (m, H, W, 3).
             task_rewards: float (m,).
+            actions: float32 (m, A), that led to the frames, of `flat_actions`.
             envs: int (m,), which environments; None means all, in order.
 
         Returns:
@@ -148,9 +170,9 @@ class Scorer:
             [float(self._scales[i](x)) for i, x in zip(which, log_prob, strict=True)]  # type: ignore[arg-type]
         )
         bonus = np.zeros(len(which))
-        if self.bonus is not None:
-            bonus = o.beta * np.asarray(self.bonus.compute(frames), np.float64)
-            self.bonus.update(frames)
+        if self._explorer is not None:
+            features = self._stream.features(which)
+            bonus = o.beta * self._explorer.score(which, actions, frames, features)
         task = np.asarray(task_rewards, np.float64)
         self.returns[which] += viper
         self.task_returns[which] += task

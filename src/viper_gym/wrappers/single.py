@@ -36,7 +36,8 @@ class ViperRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         dtype: "auto", "bf16" or "fp32".
         reward_scale: "calibrated" (0 = best cheap behaviour, 1 = expert), "per_token", "raw".
         reward_clip: bounds of the scaled reward; None leaves it as it is.
-        bonus: None, "rnd", or an object with the protocol `viper_gym.types.Bonus`.
+        bonus: None, "rnd", "disagreement", or an object with the protocol
+            `viper_gym.types.Bonus`.
         beta: weight of the bonus.
         task_reward_weight: weight of the environment's own reward; 0 learns from video alone.
 
@@ -81,13 +82,18 @@ class ViperRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
             )
         gym.Wrapper.__init__(self, env)
         said = getattr(env.unwrapped, "preprocessing", None)
-        self._scorer = Scorer(checkpoint, task, [said], options)
+        self._scorer = Scorer(checkpoint, task, [said], options, env.action_space)
         self._newest = newest_frame(env.observation_space)
 
     @property
     def reward_model(self) -> VideoRewardModel:
         """The video model behind the reward (loaded on first use)."""
         return self._scorer.model
+
+    @property
+    def bonus(self) -> Bonus | None:
+        """The exploration bonus, for its `state_dict`."""
+        return self._scorer.bonus
 
     @property
     def task(self) -> str | None:
@@ -102,9 +108,10 @@ class ViperRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
     def step(self, action: Any):
         if not self._scorer.started:
             raise gym.error.ResetNeeded("call reset() before step()")
+        actions = self._scorer.flat_actions([action])
         observation, task_reward, terminated, truncated, info = self.env.step(action)
         frame = self._frame(observation)[None]
-        terms = self._scorer.score(frame, np.array([float(task_reward)]))
+        terms = self._scorer.score(frame, np.array([float(task_reward)]), actions)
         info = {**info, **{key: float(getattr(terms, part)[0]) for key, part in STEP_INFO.items()}}
         if terminated or truncated:
             info[INFO_RETURN] = float(self._scorer.returns[0])

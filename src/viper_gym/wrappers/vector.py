@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector.utils import iterate
 
 from viper_gym.errors import FrameMismatch
 from viper_gym.likelihood.reward_model import VideoRewardModel
@@ -71,7 +72,7 @@ class ViperVectorRewardWrapper(VectorWrapper):
         options = RewardOptions(
             revision, device, dtype, reward_scale, reward_clip, bonus, beta, task_reward_weight
         )
-        self._scorer = Scorer(checkpoint, task, _said(env), options)
+        self._scorer = Scorer(checkpoint, task, _said(env), options, env.single_action_space)
         self._newest = newest_frame(env.single_observation_space)
         self._mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         if self._newest is None and self._mode == AutoresetMode.SAME_STEP:
@@ -86,6 +87,11 @@ class ViperVectorRewardWrapper(VectorWrapper):
         """The video model behind the reward (loaded on first use)."""
         return self._scorer.model
 
+    @property
+    def bonus(self) -> Bonus | None:
+        """The exploration bonus, for its `state_dict`."""
+        return self._scorer.bonus
+
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None):
         mask = np.ones(self.num_envs, bool)
         if options and "reset_mask" in options:  # read first: the environment pops it
@@ -98,6 +104,9 @@ class ViperVectorRewardWrapper(VectorWrapper):
     def step(self, actions: Any):
         if not self._scorer.started:
             raise gym.error.ResetNeeded("call reset() before step()")
+        # not every space can be iterated over: without a bonus no action is looked at
+        chosen = () if self.bonus is None else iterate(self.env.action_space, actions)
+        flat = self._scorer.flat_actions(chosen)
         observations, task_rewards, terminated, truncated, info = self.env.step(actions)
         frames = self._frames(observations)
         # Under NEXT_STEP the environments that were over have only been reset by this step.
@@ -111,7 +120,9 @@ class ViperVectorRewardWrapper(VectorWrapper):
         rewards, info = np.zeros(self.num_envs), dict(info)
         if scored.any():
             which = np.flatnonzero(scored)
-            terms = self._scorer.score(shown[which], np.asarray(task_rewards)[which], which)
+            terms = self._scorer.score(
+                shown[which], np.asarray(task_rewards)[which], flat[which], which
+            )
             rewards[which] = terms.total
             for key, part in STEP_INFO.items():
                 _put(info, key, which, getattr(terms, part), self.num_envs)

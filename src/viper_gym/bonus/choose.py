@@ -1,0 +1,41 @@
+"""A bonus by name or as an object."""
+
+from __future__ import annotations
+
+from viper_gym.bonus.disagreement import Disagreement
+from viper_gym.bonus.rnd import RND
+from viper_gym.types import Bonus
+
+NAMES = ("rnd", "disagreement")
+
+
+def check_bonus(bonus: str | Bonus | None) -> None:
+    """Is this something `make_bonus` takes?
+
+    Raises:
+        ValueError: an unknown name, or an object without the protocol's methods.
+    """
+    known = bonus in NAMES if isinstance(bonus, str) else bonus is None or isinstance(bonus, Bonus)
+    if not known:
+        names = " or ".join(repr(name) for name in NAMES)
+        raise ValueError(
+            f"bonus must be {names}, or an object with compute(), update() and state_dict() "
+            f"(viper_gym.types.Bonus), got {bonus!r}"
+        )
+
+
+def make_bonus(bonus: str | Bonus, image_size: int | tuple[int, int]) -> Bonus:
+    """The bonus itself.
+
+    Args:
+        bonus: a name, or the object that is returned.
+        image_size: pixels of the frames: (height, width), or one number for both.
+
+    Raises:
+        ValueError: see `check_bonus`.
+        FrameMismatch: the frames are too small for RND's network.
+    """
+    check_bonus(bonus)
+    if not isinstance(bonus, str):
+        return bonus
+    return RND(image_size) if bonus == "rnd" else Disagreement()

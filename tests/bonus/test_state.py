@@ -1,0 +1,71 @@
+"""A bonus that was saved goes on as if it had never stopped."""
+
+import numpy as np
+import pytest
+import torch
+
+from viper_gym.bonus.disagreement import Disagreement, DisagreementConfig
+from viper_gym.bonus.memory import RecentMemory
+from viper_gym.bonus.rnd import RND, RNDConfig
+from viper_gym.types import Bonus, Transition
+
+# small memories, so that they wrap around; shares below one, so that draws matter
+MAKERS = {
+    "rnd": lambda seed: RND(40, RNDConfig(memory=30, update_proportion=0.5, seed=seed)),
+    "disagreement": lambda seed: Disagreement(
+        config=DisagreementConfig(memory=30, update_proportion=0.5)
+    ),
+}
+
+
+def play(bonus, rng: np.random.Generator, count: int) -> np.ndarray:
+    values = []
+    for _ in range(count):
+        frames = rng.integers(0, 256, (2, 4, 40, 40, 3), dtype=np.uint8)
+        transition = Transition(frames[0], rng.normal(size=(4, 1)).astype(np.float32), frames[1])
+        values.append(bonus.compute(transition))
+        bonus.update(transition)
+    return np.array(values)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("count", [0, 3, 12])
+def test_state_dict(name, count, tmp_path):
+    bonus = MAKERS[name](0)
+    assert isinstance(bonus, Bonus)
+    play(bonus, np.random.default_rng(0), count)
+    torch.save(bonus.state_dict(), tmp_path / "bonus.pt")
+    expected = play(bonus, np.random.default_rng(1), 12)  # the file is a snapshot
+    twin = MAKERS[name](5)  # of another seed, with a life of its own
+    if count:
+        play(twin, np.random.default_rng(2), 4)
+    twin.load_state_dict(torch.load(tmp_path / "bonus.pt", weights_only=True))
+    assert np.array_equal(play(twin, np.random.default_rng(1), 12), expected)
+
+
+def test_two_that_share_a_state_do_not_share_their_future():
+    a, b = MAKERS["rnd"](0), MAKERS["rnd"](1)
+    play(a, np.random.default_rng(0), 4)
+    state = a.state_dict()
+    b.load_state_dict(state)
+    play(b, np.random.default_rng(3), 4)
+    expected = play(a, np.random.default_rng(1), 8)
+    b.load_state_dict(state)
+    assert np.array_equal(play(b, np.random.default_rng(1), 8), expected)
+
+
+def test_a_state_of_other_random_matrices_is_refused():
+    bonus = MAKERS["disagreement"](0)
+    play(bonus, np.random.default_rng(0), 1)
+    with pytest.raises(ValueError, match=r"seed 0.* 4"):
+        Disagreement(config=DisagreementConfig(seed=4)).load_state_dict(bonus.state_dict())
+
+
+def test_memory_keeps_the_newest():
+    memory = RecentMemory(5, seed=0)
+    for start, count in ((0, 3), (3, 4), (7, 12)):
+        memory.add(np.arange(start, start + count))
+        (drawn,) = memory.draw(500)
+        assert set(drawn) == set(range(max(0, start + count - 5), start + count))
+    with pytest.raises(ValueError, match="not one of 6 samples"):
+        RecentMemory(6, seed=0).load_state_dict(memory.state_dict())

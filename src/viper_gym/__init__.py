@@ -16,6 +16,7 @@ _PUBLIC = {
     "ViperRewardWrapper": "viper_gym.wrappers.single",
     "ViperVectorRewardWrapper": "viper_gym.wrappers.vector",
     "VideoRewardModel": "viper_gym.likelihood.reward_model",
+    "BonusRewardWrapper": "viper_gym.wrappers.bonus",
     "RND": "viper_gym.bonus.rnd",
     "Disagreement": "viper_gym.bonus.disagreement",
 }

@@ -1,0 +1,94 @@
+"""`BonusRewardWrapper`: an exploration bonus for any environment, without a video model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from viper_gym.bonus.choose import check_bonus
+from viper_gym.types import INFO_BONUS, INFO_TASK_RETURN, INFO_TASK_REWARD, Bonus
+from viper_gym.wrappers.exploration import Explorer
+from viper_gym.wrappers.preprocessing import observation_is_image, rendered_frame
+
+_FIRST = np.array([0])
+
+
+class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
+    """Add an exploration bonus to the task reward, or put it in the task reward's place.
+
+    Frames are the observations where these are uint8 images (H, W, 3), else `render()`. The bonus
+    learns inside `step`, at most one optimiser step each.
+
+    Info, on every step, Python floats: `viper/bonus` (beta * bonus) and `viper/task_reward`; at
+    the end of an episode also `viper/task_return`.
+
+    Args:
+        env: the environment; with `render_mode="rgb_array"` if it does not observe pixels.
+        bonus: "rnd", "disagreement", or an object with the protocol `viper_gym.types.Bonus`.
+        beta: weight of the bonus.
+        task_reward_weight: weight of the environment's own reward; 0 replaces it.
+
+    Raises:
+        ValueError: not a bonus.
+        FrameMismatch: at reset, if there are no frames or they are too small.
+
+    Example:
+        >>> env = gym.make("ALE/MontezumaRevenge-v5")
+        >>> env = BonusRewardWrapper(env, "rnd", beta=0.1)
+    """
+
+    def __init__(
+        self,
+        env: gym.Env[Any, Any],
+        bonus: str | Bonus = "rnd",
+        *,
+        beta: float = 1.0,
+        task_reward_weight: float = 1.0,
+    ):
+        check_bonus(bonus)
+        name = bonus if isinstance(bonus, str) else type(bonus).__name__
+        gym.utils.RecordConstructorArgs.__init__(
+            self, bonus=name, beta=beta, task_reward_weight=task_reward_weight
+        )
+        gym.Wrapper.__init__(self, env)
+        self._chosen = bonus
+        self._beta, self._task_reward_weight = beta, task_reward_weight
+        self._from_observation = observation_is_image(env.observation_space)
+        self._explorer: Explorer | None = None
+        self._task_return = 0.0
+
+    @property
+    def bonus(self) -> Bonus | None:
+        """The bonus, for its `state_dict`; one named is made at the first reset."""
+        if self._explorer is not None:
+            return self._explorer.bonus
+        return None if isinstance(self._chosen, str) else self._chosen
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        observation, info = self.env.reset(seed=seed, options=options)
+        frame = self._frame(observation)
+        if self._explorer is None:  # only now is the size of rendered frames known
+            height, width = frame.shape[:2]
+            self._explorer = Explorer(self._chosen, (height, width), self.env.action_space, 1)
+        self._explorer.reset(_FIRST, frame[None])
+        self._task_return = 0.0
+        return observation, info
+
+    def step(self, action: Any):
+        if self._explorer is None:
+            raise gym.error.ResetNeeded("call reset() before step()")
+        actions = self._explorer.flat_actions([action])
+        observation, task_reward, terminated, truncated, info = self.env.step(action)
+        frames = self._frame(observation)[None]
+        bonus = self._beta * float(self._explorer.score(_FIRST, actions, frames)[0])
+        self._task_return += float(task_reward)
+        info = {**info, INFO_BONUS: bonus, INFO_TASK_REWARD: float(task_reward)}
+        if terminated or truncated:
+            info[INFO_TASK_RETURN] = self._task_return
+        reward = self._task_reward_weight * float(task_reward) + bonus
+        return observation, reward, terminated, truncated, info
+
+    def _frame(self, observation: Any) -> np.ndarray:
+        return np.asarray(observation) if self._from_observation else rendered_frame(self.env)

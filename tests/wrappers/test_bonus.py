@@ -1,0 +1,84 @@
+"""The bonus alone around any environment, and both bonuses by name beside the video reward."""
+
+import json
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+import viper_gym  # noqa: F401  (registers the ids)
+from conftest import CodedEnv
+from viper_gym import RND, BonusRewardWrapper, Disagreement
+from viper_gym.envs.dmc import DMCEnv
+from viper_gym.errors import FrameMismatch
+
+
+class Half:
+    def compute(self, transition):
+        return np.full(len(transition.frame), 0.5, np.float32)
+
+    def update(self, transition):
+        pass
+
+    def state_dict(self):
+        return {}
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 0.1])
+def test_task_reward_and_bonus_are_mixed_and_reported(weight):
+    env = BonusRewardWrapper(CodedEnv(length=3), Half(), beta=0.2, task_reward_weight=weight)
+    for _ in range(2):
+        env.reset()
+        for t in range(3):
+            _, reward, _, truncated, info = env.step(0)
+            assert reward == pytest.approx(weight * 2.0 + 0.1)
+            assert info["viper/bonus"] == pytest.approx(0.1) and info["viper/task_reward"] == 2.0
+            assert all(type(value) is float for value in info.values())
+            assert ("viper/task_return" in info) == truncated == (t == 2)
+        assert info["viper/task_return"] == 6.0
+
+
+@pytest.mark.parametrize(("name", "kind"), [("rnd", RND), ("disagreement", Disagreement)])
+@pytest.mark.parametrize("observation", ["pixels", "state"])
+def test_by_name_on_a_real_task(name, kind, observation):
+    """Standing still is soon known; the first kick is not."""
+    env = BonusRewardWrapper(DMCEnv("cartpole_swingup", observation), name, task_reward_weight=0.0)
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(np.zeros(1, np.float32))
+    env.reset(seed=0)
+    assert isinstance(env.bonus, kind)
+    still = [env.step(np.zeros(1, np.float32))[1] for _ in range(60)]
+    kicked = [env.step(np.ones(1, np.float32))[1] for _ in range(20)]
+    assert max(kicked) > 2 * np.mean(still[-20:])
+    env.close()
+
+
+def test_arguments_are_recorded_without_the_object():
+    env = BonusRewardWrapper(CodedEnv(), RND(64), beta=0.5)
+    assert json.loads(json.dumps(env._saved_kwargs))["bonus"] == "RND"
+
+
+def test_frames_that_are_not_square_and_frames_too_small():
+    class Wide(CodedEnv):
+        def render(self):
+            return np.zeros((48, 80, 3), np.uint8)
+
+    env = BonusRewardWrapper(Wide(pixels=False))
+    env.reset()
+    assert np.isfinite(env.step(0)[1])
+    with pytest.raises(FrameMismatch, match=r"36 pixels.*16x16"):
+        BonusRewardWrapper(CodedEnv()).reset()
+
+
+@pytest.mark.parametrize("name", ["rnd", "disagreement"])
+def test_named_beside_the_video_reward(name):
+    env = gym.make("viper/dmc-cup_catch-v0", bonus=name, beta=0.5, device="cpu")
+    env.reset(seed=0)
+    env.action_space.seed(0)
+    for _ in range(20):
+        _, reward, _, _, info = env.step(env.action_space.sample())
+        assert 0 < info["viper/bonus"] <= 0.5 * 5.0
+        assert reward == pytest.approx(info["viper/reward"] + info["viper/bonus"])
+    if name == "disagreement":  # the tokenizer's 64 codes of 32 numbers, projected
+        assert env.get_wrapper_attr("bonus")._widths[0] % 64 == 0
+    env.close()

@@ -58,6 +58,26 @@ def test_arguments_are_recorded_without_the_object():
     assert json.loads(json.dumps(env._saved_kwargs))["bonus"] == "RND"
 
 
+def test_stacked_channels_first_observations_give_their_newest_frame():
+    class Stacked(gym.ObservationWrapper):
+        def __init__(self, env):
+            super().__init__(env)
+            self.observation_space = gym.spaces.Box(0, 255, (6, 64, 64), np.uint8)
+
+        def observation(self, frame):
+            newest = frame.transpose(2, 0, 1)
+            return np.concatenate([np.zeros_like(newest), newest])
+
+    bonus, plain = RND(64), RND(64)
+    env = BonusRewardWrapper(Stacked(DMCEnv("cup_catch")), bonus, task_reward_weight=0.0)
+    twin = BonusRewardWrapper(DMCEnv("cup_catch"), plain, task_reward_weight=0.0)
+    env.reset(seed=0)
+    twin.reset(seed=0)
+    for _ in range(4):
+        action = np.ones(2, np.float32)
+        assert env.step(action)[1] == pytest.approx(twin.step(action)[1], abs=1e-4)
+
+
 def test_frames_that_are_not_square_and_frames_too_small():
     class Wide(CodedEnv):
         def render(self):

@@ -10,7 +10,7 @@ import numpy as np
 from viper_gym.bonus.choose import check_bonus
 from viper_gym.types import INFO_BONUS, INFO_TASK_RETURN, INFO_TASK_REWARD, Bonus
 from viper_gym.wrappers.exploration import Explorer
-from viper_gym.wrappers.preprocessing import observation_is_image, rendered_frame
+from viper_gym.wrappers.frames import newest_frame, rendered_frame
 
 _FIRST = np.array([0])
 
@@ -18,8 +18,8 @@ _FIRST = np.array([0])
 class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
     """Add an exploration bonus to the task reward, or put it in the task reward's place.
 
-    Frames are the observations where these are uint8 images (H, W, 3), else `render()`. The bonus
-    learns inside `step`, at most one optimiser step each.
+    Frames are the observations where these are uint8 RGB images, channels first or last, stacked
+    or not, else `render()`. The bonus learns inside `step`, at most one optimiser step each.
 
     Info, on every step, Python floats: `viper/bonus` (beta * bonus) and `viper/task_reward`; at
     the end of an episode also `viper/task_return`.
@@ -55,7 +55,7 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         gym.Wrapper.__init__(self, env)
         self._chosen = bonus
         self._beta, self._task_reward_weight = beta, task_reward_weight
-        self._from_observation = observation_is_image(env.observation_space)
+        self._newest = newest_frame(env.observation_space)
         self._explorer: Explorer | None = None
         self._task_return = 0.0
 
@@ -91,4 +91,6 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         return observation, reward, terminated, truncated, info
 
     def _frame(self, observation: Any) -> np.ndarray:
-        return np.asarray(observation) if self._from_observation else rendered_frame(self.env)
+        if self._newest is None:
+            return rendered_frame(self.env)
+        return self._newest(np.asarray(observation))

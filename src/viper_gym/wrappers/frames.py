@@ -13,6 +13,23 @@ from viper_gym.errors import FrameMismatch
 Newest = Callable[[np.ndarray], np.ndarray]
 
 
+# functions with names, so that a wrapper that holds one can be pickled
+def _last_of_stack(x: np.ndarray) -> np.ndarray:
+    return x[..., -1, :, :, :]
+
+
+def _last_of_stack_channels_first(x: np.ndarray) -> np.ndarray:
+    return np.moveaxis(x[..., -1, :, :, :], -3, -1)
+
+
+def _last_channels(x: np.ndarray) -> np.ndarray:
+    return x[..., -3:]
+
+
+def _last_channels_first(x: np.ndarray) -> np.ndarray:
+    return np.moveaxis(x[..., -3:, :, :], -3, -1)
+
+
 def newest_frame(space: gym.Space[Any]) -> Newest | None:
     """How to take the newest frame from observations of this space.
 
@@ -28,13 +45,13 @@ def newest_frame(space: gym.Space[Any]) -> Newest | None:
         return None
     shape = space.shape
     if len(shape) == 4 and shape[3] == 3:
-        return lambda x: x[..., -1, :, :, :]
+        return _last_of_stack
     if len(shape) == 4 and shape[1] == 3:
-        return lambda x: np.moveaxis(x[..., -1, :, :, :], -3, -1)
+        return _last_of_stack_channels_first
     if len(shape) == 3 and shape[2] % 3 == 0 and (shape[2] == 3 or shape[0] == shape[1]):
-        return lambda x: x[..., -3:]
+        return _last_channels
     if len(shape) == 3 and shape[0] % 3 == 0 and shape[1] == shape[2]:
-        return lambda x: np.moveaxis(x[..., -3:, :, :], -3, -1)
+        return _last_channels_first
     return None
 
 

@@ -12,7 +12,9 @@ from PIL import Image
 from viper_gym.data.episodes import Episode
 from viper_gym.envs.collect import collect
 
-COMMANDS = ("demo", "tasks", "collect", "evaluate", "score", "sample", "convert", "bench")
+COMMANDS = (
+    "demo", "tasks", "collect", "evaluate", "score", "sample", "convert", "bench", "doctor",
+)  # fmt: skip
 
 
 def viper(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -92,3 +94,20 @@ def test_evaluate_a_folder_of_ones_own(episode, tmp_path):
     assert figures["auroc_random"] == 0.5  # the "random" episode is the expert's own
     assert (tmp_path / "out" / "cartpole_swingup_rewards.png").exists()
     assert (tmp_path / "out" / "cartpole_swingup_rollout.gif").exists()
+
+
+def test_doctor_reports_and_exits_by_what_it_found(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    done = viper("doctor", "--json", "--checks", "versions", "hub", "compute")
+    report = json.loads(done.stdout)
+    assert done.returncode == 0 and report["ok"], report
+    assert {f["check"] for f in report["findings"]} >= {"versions", "hub", "hub cache", "compute"}
+    assert report["versions"]["torch"]
+
+
+def test_doctor_goes_on_behind_a_broken_gl_and_fails(monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "disable")
+    done = viper("doctor", "--checks", "rendering", "reward", "versions")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stdout.count("problem") == 2  # drawing, and the reward of what is drawn
+    assert "numpy" in done.stdout

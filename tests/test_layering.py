@@ -23,6 +23,8 @@ ALLOWED = {
     "envs": BASE | {"data"},
     "wrappers": BASE | {"models", "checkpoints", "likelihood", "bonus"},
     "training": BASE | {"models", "data", "checkpoints"},
+    "diagnosis": BASE
+    | {"models", "data", "checkpoints", "likelihood", "bonus", "envs", "wrappers"},
     "benchmark": BASE
     | {"models", "data", "checkpoints", "likelihood", "bonus", "envs", "wrappers", "training"},
 }

@@ -71,11 +71,21 @@ def _of_entry(entry: CheckpointEntry, revision: str | None) -> Path:
             if entry.bundled is None:
                 raise
             logger.warning("%s; using the bundled small checkpoint instead", error)
-    if entry.bundled is None:
-        raise CheckpointError(f"suite '{entry.suite}' has neither a repository nor a bundled model")
-    folder = resources.files("viper_gym") / "assets" / entry.bundled
+    folder = bundled_folder(entry.suite)
     logger.info("suite '%s': using the bundled checkpoint %s", entry.suite, entry.bundled)
-    return Path(str(folder))
+    return folder
+
+
+def bundled_folder(suite: str) -> Path:
+    """The checkpoint of a suite that comes with this package and needs no network.
+
+    Raises:
+        CheckpointError: the suite has none.
+    """
+    bundled = read_index()[suite].bundled
+    if bundled is None:
+        raise CheckpointError(f"suite '{suite}' has neither a repository nor a bundled model")
+    return Path(str(resources.files("viper_gym") / "assets" / bundled))
 
 
 def _download(repo_id: str, revision: str | None) -> Path:

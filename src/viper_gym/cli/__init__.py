@@ -11,6 +11,7 @@ from viper_gym.cli.bench import Bench
 from viper_gym.cli.collect import Collect
 from viper_gym.cli.convert import Convert
 from viper_gym.cli.demo import Demo
+from viper_gym.cli.doctor import Doctor
 from viper_gym.cli.evaluate import Evaluate
 from viper_gym.cli.progress import console
 from viper_gym.cli.sample import Sample
@@ -29,6 +30,7 @@ _COMMANDS: dict[str, Any] = {
     "sample": Sample,
     "convert": Convert,
     "bench": Bench,
+    "doctor": Doctor,
 }
 _DESCRIPTION = "Learning from video: the likelihoods of a video model as reward (VIPER)."
 

@@ -12,6 +12,13 @@ from torch import nn
 M = TypeVar("M", bound=nn.Module)
 
 
+def resolve_device(device: str) -> torch.device:
+    """ "auto" is a GPU where there is one, else the CPU."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
     """ "auto" is bf16 where the hardware multiplies it natively, else fp32.
 

@@ -15,7 +15,12 @@ from viper_gym.checkpoints.bundle import Bundle, BundleConfig, load_bundle, save
 from viper_gym.checkpoints.index import resolve
 from viper_gym.errors import CheckpointError, NonFiniteLikelihood, UnknownTask
 from viper_gym.likelihood.batch import batch_log_prob
-from viper_gym.likelihood.precision import autocast, cast_for_inference, resolve_dtype
+from viper_gym.likelihood.precision import (
+    autocast,
+    cast_for_inference,
+    resolve_device,
+    resolve_dtype,
+)
 from viper_gym.likelihood.scaling import RewardScale, ScaleKind
 from viper_gym.likelihood.streaming import StreamingLikelihood
 from viper_gym.models.context import ContextPolicy
@@ -46,9 +51,7 @@ class VideoRewardModel:
         policy: ContextPolicy | None = None,
         tokenizer_dtype: str = "fp32",
     ):
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
+        self.device = resolve_device(device)
         self.dtype = resolve_dtype(dtype, self.device)
         self.policy = policy or bundle.config.policy
         self.bundle = bundle

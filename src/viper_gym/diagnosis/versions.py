@@ -1,0 +1,151 @@
+"""Versions: what this package asks for, and pairs that are known not to work together."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import NamedTuple
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from viper_gym.diagnosis.findings import Finding, Status
+
+THIS = "viper-gym"
+SHOWN = (
+    THIS, "torch", "gymnasium", "numpy", "safetensors", "huggingface-hub", "tyro", "rich",
+    "dm-control", "mujoco", "PyOpenGL", "glfw", "stable-baselines3", "ale-py", "metaworld",
+    "shimmy", "imageio",
+)  # fmt: skip
+_NOT_FOR_USERS = {"dev", "all"}  # extras that are no feature of their own
+
+
+class KnownBad(NamedTuple):
+    """Versions that do not work together although nothing forbids to install them."""
+
+    packages: dict[str, str | None]  # name -> versions that are affected; None: not installed
+    status: Status
+    why: str
+    todo: str
+
+
+KNOWN_BAD = (
+    KnownBad(
+        {"dm-control": "<=1.0.50", "mujoco": ">=4"},
+        "problem",
+        "dm_control can load no task ('MjModel' object has no attribute 'flex_vertedge')",
+        'pip install "mujoco<4"',
+    ),
+    KnownBad(
+        {"gymnasium": "<1"},
+        "problem",
+        "gymnasium before 1.0 has other vector environments and no autoreset modes",
+        'pip install -U "gymnasium>=1.1,<2"',
+    ),
+    KnownBad(
+        {"stable-baselines3": "<2.4", "gymnasium": ">=1"},
+        "problem",
+        "this Stable-Baselines3 was made for gymnasium 0.29",
+        'pip install -U "stable-baselines3>=2.4"',
+    ),
+    KnownBad(
+        {"gymnasium": ">=1,<1.4"},
+        "note",
+        "RecordEpisodeStatistics and NormalizeReward miscount vector environments that reset in "
+        "the same step",
+        'pip install -U "gymnasium>=1.4", or use the next-step autoreset mode (the default)',
+    ),
+    KnownBad(
+        {"shimmy": "", "dm-control": "", "imageio": None},
+        "note",
+        "`import shimmy` fails beside dm_control where imageio is missing",
+        "pip install imageio",
+    ),
+)
+
+
+def installed(names: Sequence[str]) -> dict[str, str | None]:
+    """Name -> version, None where a package is not installed."""
+    found: dict[str, str | None] = {}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def check() -> list[Finding]:
+    """Look at what is installed here."""
+    try:
+        requirements = [Requirement(line) for line in metadata.requires(THIS) or []]
+    except metadata.PackageNotFoundError:
+        requirements = []
+    names = {*SHOWN, *(r.name for r in requirements), *(n for k in KNOWN_BAD for n in k.packages)}
+    versions = installed(sorted(names))
+    shown = ", ".join(f"{name} {versions[name]}" for name in SHOWN if versions[name])
+    system = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    findings = [Finding("versions", "ok", f"{system}: {shown}")]
+    if not requirements:
+        findings.append(
+            Finding(
+                "versions",
+                "note",
+                f"{THIS} is imported from its sources: its requirements are unknown",
+                "pip install -e .",
+            )
+        )
+    return [*findings, *judge(versions, requirements)]
+
+
+def judge(versions: Mapping[str, str | None], requirements: Sequence[Requirement]) -> list[Finding]:
+    """Compare versions (None: not installed) with the ranges asked for and the known bad pairs."""
+    findings, missing = [], set()
+    for requirement in requirements:
+        extra = _extra(requirement)
+        if requirement.name == THIS or extra in _NOT_FOR_USERS:
+            continue
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra or ""}):
+            continue  # for another Python or system
+        version = versions.get(requirement.name)
+        line = f'pip install -U "{requirement.name}{requirement.specifier}"'
+        if version is None:
+            if extra is None:
+                findings.append(
+                    Finding("versions", "problem", f"{requirement.name} is missing", line)
+                )
+            else:
+                missing.add(extra)
+        elif not requirement.specifier.contains(version, prereleases=True):
+            asked = (
+                f"{requirement.name} {version} is installed, {requirement.specifier} is asked for"
+            )
+            findings.append(Finding("versions", "problem", asked, line))
+    for bad in KNOWN_BAD:
+        if all(_affected(versions.get(name), spec) for name, spec in bad.packages.items()):
+            pair = " with ".join(f"{n} {versions.get(n) or '(missing)'}" for n in bad.packages)
+            findings.append(Finding("versions", bad.status, f"{pair}: {bad.why}", bad.todo))
+    if missing:
+        extras = ",".join(sorted(missing))
+        findings.append(
+            Finding(
+                "versions",
+                "note",
+                f"optional parts that are not installed: {extras}",
+                f'if you need them: pip install "{THIS}[{extras}]"',
+            )
+        )
+    return findings
+
+
+def _extra(requirement: Requirement) -> str | None:
+    """The extra that brings a requirement, None where it always applies."""
+    text = str(requirement.marker or "")
+    return text.split("extra ==")[1].strip().strip("\"'") if "extra ==" in text else None
+
+
+def _affected(version: str | None, specifier: str | None) -> bool:
+    if version is None or specifier is None:
+        return version is None and specifier is None
+    return SpecifierSet(specifier).contains(version, prereleases=True)

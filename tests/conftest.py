@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from viper_gym.checkpoints.bundle import Bundle, BundleConfig, Calibration
-from viper_gym.models.patch_vq import PatchVQConfig
+from viper_gym.models.patch_vq import PatchVQ, PatchVQConfig
 from viper_gym.models.tokenizer import FrameTokenizer
 from viper_gym.models.videogpt import VideoGPT, VideoGPTConfig
+from viper_gym.models.vqgan import VQGAN, VQGANConfig
 
 # two threads on busy cores are a hundred times slower than one for networks of this size
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
@@ -64,6 +65,23 @@ def toy_bundle(model: VideoGPT, stride: int = 1, tasks: tuple[str, ...] = ("a", 
         calibration={t: Calibration(-20.0, -10.0) for t in tasks},
     )
     return Bundle(config, tokenizer, model)
+
+
+def small_bundle(kind: str = "patch_vq") -> Bundle:
+    """Real networks that can be saved; two tasks, of which "a" is calibrated."""
+    torch.manual_seed(0)
+    if kind == "patch_vq":
+        tokenizer = PatchVQ(PatchVQConfig(16, 8, 8, 4, 16, num_tasks=2))
+    else:
+        shape = VQGANConfig(16, 8, (1, 2), 1, (8,), 4, codebook_size=8, codebook_dim=4)
+        tokenizer = VQGAN(shape)
+    grid = tokenizer.config.grid_size
+    video = VideoGPT(VideoGPTConfig(4, grid, 8, 4, 12, 24, 2, 1, num_classes=2))
+    config = BundleConfig(
+        kind, tokenizer.config, video.config, ("a", "b"), 2,
+        preprocessing={"a": {"camera": 0}}, calibration={"a": Calibration(-3.0, -1.0, "x")},
+    )  # fmt: skip
+    return Bundle(config, tokenizer, video)
 
 
 class CodedEnv(gym.Env):

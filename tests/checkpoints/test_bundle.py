@@ -5,35 +5,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from viper_gym.checkpoints.bundle import (
-    Bundle,
-    BundleConfig,
-    Calibration,
-    load_bundle,
-    save_bundle,
-)
+from conftest import small_bundle
+from viper_gym.checkpoints.bundle import load_bundle, save_bundle
 from viper_gym.checkpoints.index import read_index, resolve
 from viper_gym.errors import CheckpointError
 from viper_gym.models.context import ContextPolicy
-from viper_gym.models.patch_vq import PatchVQ, PatchVQConfig
-from viper_gym.models.videogpt import VideoGPT, VideoGPTConfig
-from viper_gym.models.vqgan import VQGAN, VQGANConfig
-
-
-def small_bundle(kind: str = "patch_vq") -> Bundle:
-    torch.manual_seed(0)
-    if kind == "patch_vq":
-        tokenizer = PatchVQ(PatchVQConfig(16, 8, 8, 4, 16, num_tasks=2))
-    else:
-        shape = VQGANConfig(16, 8, (1, 2), 1, (8,), 4, codebook_size=8, codebook_dim=4)
-        tokenizer = VQGAN(shape)
-    grid = tokenizer.config.grid_size
-    video = VideoGPT(VideoGPTConfig(4, grid, 8, 4, 12, 24, 2, 1, num_classes=2))
-    config = BundleConfig(
-        kind, tokenizer.config, video.config, ("a", "b"), 2,
-        preprocessing={"a": {"camera": 0}}, calibration={"a": Calibration(-3.0, -1.0, "x")},
-    )  # fmt: skip
-    return Bundle(config, tokenizer, video)
 
 
 @pytest.fixture

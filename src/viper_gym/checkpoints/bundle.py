@@ -86,6 +86,8 @@ class Bundle:
     config: BundleConfig
     tokenizer: FrameTokenizer
     video_model: VideoGPT
+    card: str | None = None
+    """text of README.md, where the bundle has one"""
 
 
 def from_dict(kind: type, data: dict[str, Any], where: str) -> Any:
@@ -217,10 +219,12 @@ def load_weights(module: nn.Module, path: Path) -> None:
 
 
 def save_bundle(bundle: Bundle, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Write config and weights; the config last, so that a torn bundle is not taken for one."""
+    """Write weights, card and config; the config last: a torn bundle is not taken for one."""
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(bundle.tokenizer, folder / TOKENIZER, dtype)
     save_weights(bundle.video_model, folder / VIDEO_MODEL, dtype)
+    if bundle.card is not None:
+        (folder / CARD).write_text(bundle.card, "utf-8")
     write_config(bundle.config, folder)
 
 
@@ -243,7 +247,10 @@ def load_bundle(folder: Path) -> Bundle:
     load_weights(tokenizer, folder / TOKENIZER)
     video_model = VideoGPT(config.video_model)
     load_weights(video_model, folder / VIDEO_MODEL)
-    return Bundle(config, frozen(tokenizer), frozen(video_model))
+    card = None
+    if (folder / CARD).is_file():
+        card = (folder / CARD).read_text("utf-8", errors="replace")
+    return Bundle(config, frozen(tokenizer), frozen(video_model), card)
 
 
 def frozen(module: M) -> M:

@@ -64,7 +64,8 @@ class Evaluate:
             self.device, self.episodes, quiet=self.json,
         )  # fmt: skip
         if self.write:
-            from viper_gym.benchmark.report import model_card, with_evaluation
+            from viper_gym.benchmark.report import with_evaluation
+            from viper_gym.checkpoints.card import model_card
 
             config = with_evaluation(read_config(folder), audits, self._command())
             write_config(config, folder)

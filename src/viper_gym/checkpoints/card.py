@@ -1,0 +1,115 @@
+"""The model card of a bundle: README.md with the metadata that the Hub reads."""
+
+from __future__ import annotations
+
+import json
+
+from viper_gym.checkpoints.bundle import BundleConfig
+from viper_gym.checkpoints.index import read_index
+
+LIBRARY, TAGS = "viper_gym", "[viper, video-reward, gymnasium, reinforcement-learning]"
+
+
+def model_card(config: BundleConfig, repo_id: str | None = None, license: str | None = None) -> str:
+    """What a bundle is, how to use it, what it was trained on and how good it is.
+
+    Args:
+        config: of the bundle; its `evaluation` gives the figures.
+        repo_id: Hub repository that the usage names; None: the suite's own checkpoint, or a
+            folder.
+        license: the Hub's identifier of a licence ("mit", "cc-by-4.0", …). None: "mit" for models
+            of this project's own episodes, "unknown" for others.
+    """
+    # only `viper-gym collect` records how a frame was rendered
+    own = bool(config.preprocessing) and all(
+        "render_quality" in values for values in config.preprocessing.values()
+    )
+    license = license or ("mit" if own else "unknown")
+    data = (
+        "episodes of state-based oracles from this project (`viper-gym collect`), from diverse "
+        "starts and at several noise levels"
+        if own
+        else "not recorded in the bundle: its publisher should say here which videos they were"
+    )
+    lines = [
+        "---",
+        f"library_name: {LIBRARY}",
+        f"license: {license}",
+        "pipeline_tag: reinforcement-learning",
+        f"tags: {TAGS}",
+        "---",
+        "",
+        "# VIPER video reward model",
+        "",
+        "A tokenizer and an autoregressive video model trained on expert videos. The reward of a "
+        "step is the log-likelihood of the frame it returned (Escontrela et al. 2023).",
+        "",
+        "```python",
+        *_usage(config, repo_id),
+        "```",
+        "",
+        f"- tasks: {', '.join(config.tasks)}",
+        f"- window: {config.video_model.sequence_length} frames, {config.frame_stride} environment "
+        f"steps apart; {config.video_model.tokens_per_frame} codes a frame of "
+        f"{config.tokenizer.codebook_size}",
+        f"- training data: {data}",
+        f"- licence: {license}; made with viper-gym {config.library_version}",
+        "",
+    ]
+    if config.preprocessing:
+        lines += ["## Preprocessing (checked when an environment is wrapped)", ""]
+        lines += [f"- {t}: `{json.dumps(values)}`" for t, values in config.preprocessing.items()]
+        lines += [""]
+    if config.calibration:
+        lines += [
+            "## Scale, nats a frame",
+            "",
+            "| task | reward 0 | reward 1 | set by |",
+            "|---|---|---|---|",
+        ]
+        lines += [
+            f"| {t} | {c.low:.2f} | {c.high:.2f} | {c.source} |"
+            for t, c in config.calibration.items()
+        ]
+        lines += [""]
+    if config.evaluation:
+        lines += _evaluation_lines(config)
+    return "\n".join(lines)
+
+
+def _usage(config: BundleConfig, repo_id: str | None) -> list[str]:
+    task = config.tasks[0]
+    suites = [name for name, entry in read_index().items() if task in entry.tasks]
+    if suites:
+        chosen = f', checkpoint="{repo_id}"' if repo_id else ""
+        return [
+            "import gymnasium as gym, viper_gym",
+            "",
+            f'env = gym.make("viper/{suites[0]}-{task}-v0"{chosen})',
+        ]
+    return [
+        "from viper_gym import ViperRewardWrapper",
+        "",
+        "# env: any Gymnasium environment with render_mode='rgb_array'",
+        f'env = ViperRewardWrapper(env, "{repo_id or "folder/of/this/bundle"}", task="{task}")',
+    ]
+
+
+def _evaluation_lines(config: BundleConfig) -> list[str]:
+    rows = [
+        "## Audit on episodes that took no part in training",
+        "",
+        f"`{config.evaluation['command']}`",
+        "",
+        "| task | AUROC random | Spearman | within | beats cheap | best cheap | gap (sd) "
+        "| beats frozen | beats shuffled |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    keys = ("auroc_random", "spearman", "spearman_within", "beats_cheap", "best_cheap", "gap_sd",
+            "beats_frozen", "beats_shuffled")  # fmt: skip
+    tasks = config.evaluation["tasks"]
+    for task, figures in tasks.items():
+        rows.append("| " + " | ".join([task, *(str(figures[k]) for k in keys)]) + " |")
+    rows += ["", "Shares of pairs and rank correlations; in words:", ""]
+    rows += [f"- {task}: {line}" for task, figures in tasks.items() for line in figures["verdict"]]
+    return [*rows, ""]

@@ -1,0 +1,36 @@
+"""The model card: metadata that the Hub reads, and text that is true of the bundle."""
+
+from dataclasses import replace
+
+import pytest
+from huggingface_hub import ModelCard
+
+from conftest import small_bundle
+from viper_gym.checkpoints.bundle import read_config
+from viper_gym.checkpoints.card import model_card
+from viper_gym.checkpoints.index import resolve
+
+
+def test_the_card_of_the_bundled_model():
+    config = read_config(resolve("dmc"))
+    card = ModelCard(model_card(config))
+    assert (card.data.library_name, card.data.license) == ("viper_gym", "mit")
+    assert {"reinforcement-learning", "gymnasium", "viper"} <= set(card.data.tags)
+    assert f'gym.make("viper/dmc-{config.tasks[0]}-v0")' in card.text
+    assert "state-based oracles" in card.text
+    for task, figures in config.evaluation["tasks"].items():
+        assert f"| {task} | {figures['auroc_random']} | {figures['spearman']} |" in card.text
+
+
+def test_the_usage_names_the_repository():
+    config = read_config(resolve("dmc"))
+    assert f'{config.tasks[0]}-v0", checkpoint="lab/dmc")' in model_card(config, "lab/dmc")
+
+
+@pytest.mark.parametrize("preprocessing", [{}, {"a": {"camera": 0}}])
+def test_nothing_is_claimed_of_models_made_of_other_videos(preprocessing):
+    config = replace(small_bundle().config, preprocessing=preprocessing)
+    card = ModelCard(model_card(config))
+    assert card.data.license == "unknown"
+    assert "not recorded" in card.text and "oracles" not in card.text
+    assert ModelCard(model_card(config, license="cc0-1.0")).data.license == "cc0-1.0"

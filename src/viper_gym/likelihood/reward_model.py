@@ -13,8 +13,9 @@ from torch import Tensor
 
 from viper_gym.checkpoints.bundle import Bundle, BundleConfig, load_bundle, save_bundle
 from viper_gym.checkpoints.index import resolve
-from viper_gym.errors import CheckpointError, NonFiniteLikelihood, UnknownTask
+from viper_gym.errors import CheckpointError, UnknownTask
 from viper_gym.likelihood.batch import batch_log_prob
+from viper_gym.likelihood.frame_stream import FrameStream, finite
 from viper_gym.likelihood.precision import (
     autocast,
     cast_for_inference,
@@ -22,7 +23,6 @@ from viper_gym.likelihood.precision import (
     resolve_dtype,
 )
 from viper_gym.likelihood.scaling import RewardScale, ScaleKind
-from viper_gym.likelihood.streaming import StreamingLikelihood
 from viper_gym.models.context import ContextPolicy
 from viper_gym.models.frames import check_frames, to_input, to_uint8
 
@@ -211,7 +211,7 @@ class VideoRewardModel:
         codes = self.encode(frames.reshape(B * T, *frames.shape[2:]), numbers)
         tokens = self.log_prob_of_codes(codes.view(B, T, *codes.shape[1:]), task)
         scores = tokens.mean((2, 3)) if per_token else tokens.sum((2, 3))
-        return _finite(scores)
+        return finite(scores)
 
     def log_prob_of_codes(self, codes: Tensor, task: str | None = None) -> Tensor:
         """ln p of every token: codes (B, T, h, w) -> fp32 (B, T, h, w), nats."""
@@ -238,59 +238,6 @@ class VideoRewardModel:
     def classes(self, tasks: Tensor) -> Tensor | None:
         """What the video model is conditioned on: None for an unconditional one."""
         return tasks if self.config.video_model.num_classes else None
-
-
-class FrameStream:
-    """Scores frames as they come, for n environments at once."""
-
-    def __init__(self, model: VideoRewardModel, tasks: list[str | None]):
-        self._model = model
-        self._tasks = torch.tensor([model.task_index(t) for t in tasks], device=model.device)
-        self._engine = StreamingLikelihood(
-            model.video_model,
-            len(tasks),
-            model.config.frame_stride,
-            model.policy,
-            model.classes(self._tasks),
-        )
-        grid = model.config.video_model.grid_size
-        self._newest = torch.zeros((len(tasks), grid, grid), dtype=torch.int64, device=model.device)
-
-    @property
-    def state_bytes(self) -> int:
-        """Bytes held between steps."""
-        return self._engine.state_bytes
-
-    def reset(self, envs: np.ndarray) -> None:
-        """New episodes begin in the environments of the bool mask (n,)."""
-        self._engine.reset(torch.from_numpy(envs).to(self._model.device))
-
-    def score(self, frames: np.ndarray, envs: np.ndarray | None = None) -> np.ndarray:
-        """uint8 (m, H, W, 3) of the environments `envs` (int (m,); all by default) -> (m,) nats.
-
-        Raises:
-            FrameMismatch, NonFiniteLikelihood.
-        """
-        which = None if envs is None else torch.from_numpy(envs).to(self._model.device)
-        codes = self._model.encode(frames, self._tasks if which is None else self._tasks[which])
-        self._newest[slice(None) if which is None else which] = codes
-        with autocast(self._model.device, self._model.dtype):
-            return _finite(self._engine.score(codes, which).sum((1, 2)))
-
-    def features(self, envs: np.ndarray) -> np.ndarray:
-        """The tokenizer's code vectors of the newest frames of the environments `envs`, int (m,).
-
-        float32 (m, h * w * D); the codes are those that were scored.
-        """
-        which = torch.from_numpy(envs).to(self._model.device)
-        return self._model.features_of_codes(self._newest[which])
-
-
-def _finite(scores: Tensor) -> np.ndarray:
-    values = scores.float().cpu().numpy()
-    if not np.isfinite(values).all():
-        raise NonFiniteLikelihood("the video model returned NaN or infinite log-probabilities")
-    return values
 
 
 @lru_cache(maxsize=4)

@@ -16,7 +16,8 @@ from viper_gym.bonus.choose import check_bonus
 from viper_gym.checkpoints.bundle import BundleConfig, read_config
 from viper_gym.checkpoints.index import resolve
 from viper_gym.errors import UnknownTask
-from viper_gym.likelihood.reward_model import FrameStream, VideoRewardModel, shared_reward_model
+from viper_gym.likelihood.frame_stream import FrameStream
+from viper_gym.likelihood.reward_model import VideoRewardModel, shared_reward_model
 from viper_gym.likelihood.scaling import RewardScale, ScaleKind
 from viper_gym.types import Bonus, RewardTerms
 from viper_gym.wrappers.exploration import Explorer

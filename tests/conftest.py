@@ -19,6 +19,8 @@ from viper_gym.models.vqgan import VQGAN, VQGANConfig
 # two threads on busy cores are a hundred times slower than one for networks of this size
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
+pytest_plugins = ["hub_fixtures"]
+
 SIZE = 16  # pixels
 GRID = 2
 

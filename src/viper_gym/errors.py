@@ -34,6 +34,10 @@ class CheckpointError(ViperGymError, ValueError):
     """A bundle is incomplete, truncated, of a foreign format, or does not fit its config."""
 
 
+class HubUnavailable(CheckpointError):
+    """The Hub cannot be reached, or may not be asked, and the cache has no complete copy."""
+
+
 class VideoDataError(ViperGymError, ValueError):
     """A folder or file of videos is empty, unreadable or too short."""
 

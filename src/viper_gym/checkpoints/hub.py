@@ -1,16 +1,57 @@
-"""The Hugging Face Hub; the only file that imports huggingface_hub."""
+"""The Hugging Face Hub; the only file that imports huggingface_hub.
+
+Only a bundle's own files are fetched or sent. A failure says repository, revision, files and
+what to do, and leaves nothing behind that a second attempt would trip over.
+"""
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import logging
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from huggingface_hub import constants, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub import (
+    CommitOperationAdd,
+    HfApi,
+    constants,
+    snapshot_download,
+    try_to_load_from_cache,
+)
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalTokenNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from huggingface_hub.utils import get_session
 
-from viper_gym.checkpoints.bundle import CARD, CONFIG, TOKENIZER, VIDEO_MODEL
-from viper_gym.errors import CheckpointError
+from viper_gym.checkpoints.bundle import CARD, CONFIG, TOKENIZER, VIDEO_MODEL, load_bundle
+from viper_gym.checkpoints.card import model_card
+from viper_gym.checkpoints.digests import wrong_files
+from viper_gym.checkpoints.index import HubOptions, PushedBundle
+from viper_gym.errors import CheckpointError, HubUnavailable
+
+logger = logging.getLogger("viper_gym")
+
+_REQUIRED = (CONFIG, TOKENIZER, VIDEO_MODEL)
+_TIMEOUT = 10.0  # seconds until a silent Hub counts as unreachable
+# The client's HTTP library was requests before 1.0, then httpx, now httpx2; the Hub's own error
+# derives from whichever it is, and so do the errors of the connection.
+_FAILURES: tuple[type[BaseException], ...] = (
+    *HfHubHTTPError.__bases__,
+    OSError,
+    ValueError,
+    RuntimeError,  # how the client reports an upload that broke off
+)
+_LOG_IN = "log in with `hf auth login`, set HF_TOKEN or pass token="
 
 
 class HubSettings(NamedTuple):
@@ -33,17 +74,244 @@ def head(url: str, timeout: float) -> int:
     return int(get_session().head(url, timeout=timeout).status_code)
 
 
-def download(repo_id: str, revision: str | None) -> Path:
-    """Fetch a bundle into the Hub cache (or find it there); returns its folder.
+@dataclass(frozen=True)
+class _Source:
+    """One revision of one repository, and how to get at it."""
+
+    repo_id: str
+    revision: str
+    options: HubOptions
+
+    def __str__(self) -> str:
+        return f"'{self.repo_id}' at revision '{self.revision}'"
+
+    def missing(self) -> list[str]:
+        """The files of the bundle that the cache lacks."""
+        return [name for name in _REQUIRED if self._cached(name) is None]
+
+    def folder(self) -> Path | None:
+        """The snapshot in the cache, if it is complete; asks nobody."""
+        config = self._cached(CONFIG)
+        return config.parent if config is not None and not self.missing() else None
+
+    def _cached(self, name: str) -> Path | None:
+        found = try_to_load_from_cache(
+            self.repo_id, name, cache_dir=self.options.cache_dir, revision=self.revision
+        )
+        return Path(found) if isinstance(found, str) else None
+
+    def newest(self) -> str | None:
+        """The commit that the Hub has under the revision: one request."""
+        api = HfApi(token=self.options.token)
+        return api.model_info(self.repo_id, revision=self.revision, timeout=_TIMEOUT).sha
+
+    def fetch(self, files: Iterable[str] = (*_REQUIRED, CARD), force: bool = False) -> Path:
+        """Download; the client resumes a broken transfer and moves whole files into the cache."""
+        try:
+            folder = snapshot_download(
+                self.repo_id,
+                revision=self.revision,
+                cache_dir=self.options.cache_dir,
+                token=self.options.token,
+                force_download=force,
+                allow_patterns=list(files),
+            )
+        except _FAILURES as error:
+            raise self.failure(error) from error
+        if missing := self.missing():
+            raise CheckpointError(
+                f"{self} on {constants.ENDPOINT} has no {', '.join(missing)}: it is not a bundle, "
+                "or an unfinished one. Check the name and the revision"
+            )
+        return Path(folder)
+
+    def failure(self, error: BaseException) -> CheckpointError:
+        files = ", ".join(self.missing() or _REQUIRED)
+        where = f"{self} from {constants.ENDPOINT} (there is no folder of that name)"
+        return _explain(error, f"could not get {files} of {where}")
+
+
+def download(
+    repo_id: str,
+    revision: str | None = None,
+    options: HubOptions | None = None,
+    sha256: dict[str, str] | None = None,
+) -> Path:
+    """The folder of a bundle, fetched into the Hub cache where it is not there yet.
+
+    A commit that is in the cache is used without a request. A branch or tag is looked up; if the
+    Hub cannot be reached, the cached snapshot of it serves, with a line in the log.
+
+    Args:
+        repo_id: owner/name.
+        revision: branch, tag or commit; None is "main".
+        options: see `HubOptions`.
+        sha256: file name -> hex digest. A file of the cache that differs is fetched anew, once.
 
     Raises:
-        CheckpointError: naming repository and revision, and what to do.
+        HubUnavailable: no answer, or none allowed, and no complete copy in the cache.
+        CheckpointError: no such repository, revision or file, no permission, or a wrong digest.
     """
-    files = [CONFIG, TOKENIZER, VIDEO_MODEL, CARD]
-    try:
-        return Path(snapshot_download(repo_id, revision=revision, allow_patterns=files))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+    options = options or HubOptions()
+    source = _Source(repo_id, revision or constants.DEFAULT_REVISION, options)
+    offline = options.local_files_only or constants.HF_HUB_OFFLINE
+    folder = _locate(source, offline)
+    wrong = wrong_files(folder, sha256 or {})
+    if wrong and not offline:
+        logger.warning("%s: %s differs from its sha256, fetching it anew", source, ", ".join(wrong))
+        try:
+            folder = source.fetch(wrong, force=True)
+        except HubUnavailable as error:
+            raise _wrong_hash(source, folder, wrong) from error
+        wrong = wrong_files(folder, sha256 or {})
+    if wrong:
+        raise _wrong_hash(source, folder, wrong)
+    return folder
+
+
+def _locate(source: _Source, offline: bool) -> Path:
+    force = source.options.force_download
+    if offline and force:
         raise CheckpointError(
-            f"could not get '{repo_id}' at revision '{revision or 'main'}' from the Hub "
-            f"({type(error).__name__}). Check the name and the network, or pass a local folder"
-        ) from error
+            f"{source}: force_download needs the Hub, which local_files_only or HF_HUB_OFFLINE "
+            "forbids"
+        )
+    try:
+        known = source.folder()
+    except ValueError as error:  # the client refuses the name
+        raise CheckpointError(f"'{source.repo_id}' cannot be a repository: {error}") from error
+    if force:
+        known = None
+    if known is not None and (offline or re.fullmatch("[0-9a-f]{40}", source.revision)):
+        return known  # what a commit holds never changes
+    if offline:
+        raise HubUnavailable(
+            f"{source}: {', '.join(source.missing())} not in the cache, and no request is allowed. "
+            "Unset local_files_only and HF_HUB_OFFLINE once to fetch it, or pass a local folder"
+        )
+    try:
+        commit = source.newest()
+    except _FAILURES as error:
+        failure = source.failure(error)
+        if known is None or not isinstance(failure, HubUnavailable):
+            raise failure from error
+        logger.warning(
+            "the Hub cannot be reached (%s); using the cached commit %s of %s",
+            type(error).__name__, known.name, source,
+        )  # fmt: skip
+        return known
+    if known is not None and known.name == commit:
+        return known
+    return source.fetch(force=force)
+
+
+def _wrong_hash(source: _Source, folder: Path, wrong: dict[str, str]) -> CheckpointError:
+    files = "; ".join(f"{folder / name}: {what}" for name, what in wrong.items())
+    return CheckpointError(
+        f"{source} is not what checkpoints.json pins by sha256 ({files}). The file is damaged or "
+        "was replaced: delete it, or load again with the Hub in reach, which fetches it anew; if "
+        "that does not help, do not use the repository"
+    )
+
+
+def upload(
+    folder: Path,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    commit_message: str | None = None,
+    token: str | bool | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    license: str | None = None,
+) -> PushedBundle:
+    """Publish a bundle folder in one commit; repository and branch are made if need be.
+
+    Config, weights and card are sent, nothing else that may lie in the folder. A bundle without
+    a card gets one.
+
+    Args:
+        folder: the bundle; it must load, strictly and with finite weights.
+        repo_id: owner/name.
+        private: of a repository that is made; None is the owner's default.
+        commit_message: None names the tasks.
+        token: with write permission; None takes that of `hf auth login` or `HF_TOKEN`.
+        revision: branch; None is "main".
+        create_pr: open a pull request instead.
+        license: the Hub's identifier of a licence, for the card that is made.
+
+    Raises:
+        CheckpointError: the folder is no sound bundle (then nothing was sent), or the Hub refuses.
+        HubUnavailable: the Hub cannot be reached; no part of the bundle was published.
+    """
+    if create_pr and revision not in (None, constants.DEFAULT_REVISION):
+        raise CheckpointError("create_pr opens a pull request against main: leave revision out")
+    bundle = load_bundle(folder)
+    if license is not None and bundle.card is not None:
+        raise CheckpointError(
+            f"the bundle has a model card: put the licence into the metadata of its {CARD} instead"
+        )
+    contents = {name: (folder / name).read_bytes() for name in _REQUIRED}
+    card = model_card(bundle.config, repo_id, license) if bundle.card is None else bundle.card
+    contents[CARD] = card.encode("utf-8")
+    api = HfApi(token=token)
+    try:
+        if not create_pr:
+            api.create_repo(repo_id, private=private, exist_ok=True)
+            if revision not in (None, constants.DEFAULT_REVISION):
+                api.create_branch(repo_id, branch=str(revision), exist_ok=True)
+        commit = api.create_commit(
+            repo_id,
+            [CommitOperationAdd(name, content) for name, content in contents.items()],
+            commit_message=commit_message
+            or f"Video reward model of {', '.join(bundle.config.tasks)}",
+            revision=revision,
+            create_pr=create_pr,
+        )
+    except _FAILURES as error:
+        target = f"'{repo_id}' (revision '{revision or constants.DEFAULT_REVISION}')"
+        doing = f"could not push {folder} to {target} on {constants.ENDPOINT}"
+        raise _explain(error, doing) from error
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    return PushedBundle(commit.pr_url or commit.commit_url, commit.oid, hashes)
+
+
+def _explain(error: BaseException, doing: str) -> CheckpointError:
+    """The error for people: what was being done, why it failed, what to do now."""
+    cause = error
+    while getattr(cause, "response", None) is None and cause.__cause__ is not None:
+        cause = cause.__cause__  # the client wraps the Hub's answer
+    kind: type[CheckpointError] = CheckpointError
+    if isinstance(cause, HfHubHTTPError) and cause.response is not None:
+        kind, why = _of_answer(cause)
+    elif isinstance(cause, OSError) and (cause.filename or cause.errno == errno.ENOSPC):
+        why = f"{cause}. Make room, or choose another cache_dir (HF_HUB_CACHE)"
+    elif isinstance(cause, PermissionError):  # of the storage behind the Hub
+        why = f"no permission ({cause}). {_LOG_IN}"
+    elif isinstance(cause, (LocalTokenNotFoundError, HFValidationError)) or (
+        type(cause) is ValueError  # of the caller; a subclass may be an answer that is no JSON
+    ):
+        why = str(cause)
+    else:
+        kind, why = HubUnavailable, f"no connection, or it broke off ({cause!r}). Try again later"
+    return kind(f"{doing}: {why}")
+
+
+def _of_answer(error: HfHubHTTPError) -> tuple[type[CheckpointError], str]:
+    status = error.response.status_code
+    said = getattr(error, "server_message", None) or f"status {status}"
+    if isinstance(error, GatedRepoError):
+        why = f"access is gated. Ask for it on the repository's page, then {_LOG_IN}"
+    elif isinstance(error, RepositoryNotFoundError):
+        why = f"there is no such repository, or it is private. Check the name, or {_LOG_IN}"
+    elif isinstance(error, RevisionNotFoundError):
+        why = "there is no such revision. Check the branch, tag or commit"
+    elif isinstance(error, EntryNotFoundError):
+        why = "a file is missing there. Check the name and the revision"
+    elif status in (401, 403):
+        why = f"no permission ({said}). Check that the token is allowed to do this, or {_LOG_IN}"
+    elif status in (408, 429) or status >= 500:
+        return HubUnavailable, f"the Hub is not serving now ({said}). Try again later"
+    else:
+        why = f"the Hub refused: {said}"
+    return CheckpointError, why

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from viper_gym.checkpoints.bundle import Bundle, BundleConfig, load_bundle, save_bundle
-from viper_gym.checkpoints.index import resolve
+from viper_gym.checkpoints.index import HubOptions, PushedBundle, resolve
 from viper_gym.errors import CheckpointError, UnknownTask
 from viper_gym.likelihood.batch import batch_log_prob
 from viper_gym.likelihood.frame_stream import FrameStream, finite
@@ -65,18 +66,63 @@ class VideoRewardModel:
 
     @classmethod
     def from_pretrained(
-        cls, checkpoint: str | Path, revision: str | None = None, **options: Any
+        cls,
+        checkpoint: str | Path,
+        revision: str | None = None,
+        *,
+        cache_dir: str | Path | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+        force_download: bool = False,
+        **options: Any,
     ) -> VideoRewardModel:
         """Load a bundle: a local folder, an alias of `checkpoints.json` or a Hub repository.
 
+        Args:
+            checkpoint: the folder, alias or owner/name.
+            revision: branch, tag or commit of the repository; a commit that is in the cache is
+                loaded without a request.
+            cache_dir, token, local_files_only, force_download: see `HubOptions`.
+            options: of the class: `device`, `dtype`, ….
+
         Raises:
+            HubUnavailable: the Hub cannot be reached, and the cache has no complete copy.
             CheckpointError: nothing usable under that name.
         """
-        return cls(load_bundle(resolve(str(checkpoint), revision)), **options)
+        hub = HubOptions(cache_dir, token, local_files_only, force_download)
+        return cls(load_bundle(resolve(str(checkpoint), revision, hub)), **options)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the bundle to a folder."""
         save_bundle(self.bundle, Path(folder))
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        commit_message: str | None = None,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        license: str | None = None,
+    ) -> PushedBundle:
+        """Publish the bundle in one commit of a Hub repository, which is made if need be.
+
+        The arguments, and what fails how, are those of `checkpoints.hub.upload`. The files are
+        those of `save_pretrained`; `viper-gym push` sends a folder's own.
+
+        Returns:
+            The commit's address and id, and the sha256 of every file.
+        """
+        from viper_gym.checkpoints.hub import upload  # the client takes long to import
+
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return upload(
+                Path(folder), repo_id, private=private, commit_message=commit_message, token=token,
+                revision=revision, create_pr=create_pr, license=license,
+            )  # fmt: skip
 
     @property
     def config(self) -> BundleConfig:

@@ -13,7 +13,7 @@ from viper_gym.data.episodes import Episode
 from viper_gym.envs.collect import collect
 
 COMMANDS = (
-    "demo", "tasks", "collect", "evaluate", "score", "sample", "convert", "bench", "doctor",
+    "demo", "tasks", "collect", "evaluate", "score", "sample", "convert", "push", "bench", "doctor",
 )  # fmt: skip
 
 

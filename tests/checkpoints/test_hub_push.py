@@ -1,5 +1,9 @@
 """Publishing on the Hub through its real client, and loading what was published."""
 
+import json
+import os
+import subprocess
+import sys
 from hashlib import sha256
 
 import numpy as np
@@ -100,3 +104,27 @@ def test_a_repository_cannot_have_any_name(hub, bundle, load):
     with pytest.raises(CheckpointError, match="could not push"):
         upload(bundle, "lab/-walker-", token="writer")
     assert hub.requests == []
+
+
+# the command
+
+
+def push(*arguments: object, token: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "viper_gym", "push", *map(str, arguments)]
+    environment = {**os.environ, "HF_TOKEN": token}
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def test_the_command_prints_what_pins_the_commit(hub, bundle, load):
+    done = push(bundle, NAME, "--private", "--message", "First", "--json", token="writer")
+    pushed = json.loads(done.stdout)
+    assert hub.repos[NAME].private and hub.repos[NAME].messages == ["First"]
+    assert pushed["commit"] == hub.repos[NAME].heads["main"]
+    assert pushed["url"].endswith(pushed["commit"])
+    assert pushed["sha256"][WEIGHTS] == sha256((bundle / WEIGHTS).read_bytes()).hexdigest()
+
+
+def test_the_command_names_what_failed(hub, bundle):
+    done = push(bundle, NAME, token="reader")
+    assert done.returncode == 2
+    assert "CheckpointError: could not push" in done.stderr and "Traceback" not in done.stderr

@@ -14,6 +14,7 @@ from viper_gym.cli.demo import Demo
 from viper_gym.cli.doctor import Doctor
 from viper_gym.cli.evaluate import Evaluate
 from viper_gym.cli.progress import console
+from viper_gym.cli.push import Push
 from viper_gym.cli.sample import Sample
 from viper_gym.cli.score import Score
 from viper_gym.cli.tasks import Tasks
@@ -29,6 +30,7 @@ _COMMANDS: dict[str, Any] = {
     "score": Score,
     "sample": Sample,
     "convert": Convert,
+    "push": Push,
     "bench": Bench,
     "doctor": Doctor,
 }

@@ -74,6 +74,15 @@ def test_sb3_sac(tmp_path):
     assert (tmp_path / "behaviour.gif").exists()
 
 
+def test_custom_bonus(capsys):
+    load("custom_bonus").main(steps=60)
+    out = capsys.readouterr().out
+    paid = [float(x) for x in re.findall(r"bonus (\S+)", out)]
+    pictures = int(re.search(r"(\d+) different pictures", out)[1])
+    assert len(paid) == 2 and paid[1] < paid[0]  # known pictures pay less
+    assert 4 < pictures < 240
+
+
 def test_the_shown_differences_are_in_the_scripts():
     """What examples/README.md shows as added lines stands so in the scripts it names."""
     text = (EXAMPLES / "README.md").read_text()

@@ -31,19 +31,20 @@ class Args:
     env: str = "viper/dmc-cartpole_swingup-v0"
     checkpoint: str = "dmc"
     """suite alias, bundle folder or Hub repository"""
-    steps: int = 80_000
+    steps: int = 100_000
     """environment steps (each is two control steps of the simulator)"""
     envs: int = 4
     """environments; the video model scores their frames in one call"""
-    updates: float = 1.0
+    updates: float = 0.5
     """gradient steps an environment step"""
     learning_rate: float = 5e-4
     seed: int = 0
     out: Path = Path("runs/sb3_sac_state")
     beta: float = 0.5
     """weight of the RND exploration bonus; 0 does without"""
-    clip_low: float = -3.0
-    """lower bound of the scaled reward (0: best cheap behaviour, 1: expert)"""
+    clip_low: float = 0.0
+    """lower bound of the scaled reward (0: best cheap behaviour, 1: expert); at 0 nothing that is
+    cheap pays more than anything else, so that agents do not settle on the calmest of it"""
     eval_every: int = 10_000
     """steps between deterministic evaluation episodes"""
     final_episodes: int = 10

@@ -89,19 +89,22 @@ def small_bundle(kind: str = "patch_vq") -> Bundle:
 class CodedEnv(gym.Env):
     """Its frame encodes (episode, step): the left cells hold the one, the right cells the other.
 
-    It reuses its observation buffer, as some environments do.
+    Environments whose `first` episode has another number show other frames. It reuses its
+    observation buffer, as some environments do.
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 30}
 
-    def __init__(self, length: int = 7, terminate: bool = False, pixels: bool = True):
+    def __init__(
+        self, length: int = 7, terminate: bool = False, pixels: bool = True, first: int = 0
+    ):
         self.length, self.terminate, self.pixels = length, terminate, pixels
         self.render_mode = "rgb_array"
         self.action_space = gym.spaces.Discrete(2)
         image = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
         self.observation_space = image if pixels else gym.spaces.Box(-1, 99, (2,), np.float32)
         self.buffer = np.zeros((SIZE, SIZE, 3), np.uint8)
-        self.episode = -1
+        self.episode = first - 1
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)

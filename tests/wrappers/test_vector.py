@@ -21,9 +21,10 @@ def model() -> VideoRewardModel:
     return VideoRewardModel(toy_bundle(random_video_model(), stride=2), device="cpu", dtype="fp32")
 
 
-def expected(model: VideoRewardModel, length: int, task: str, options: dict) -> list[dict]:
+def expected(model: VideoRewardModel, env: CodedEnv, task: str, options: dict) -> list[dict]:
     """Infos of as many whole episodes of the single wrapper as STEPS hold."""
-    env = ViperRewardWrapper(CodedEnv(length), model, task, **options)
+    length = env.length
+    env = ViperRewardWrapper(env, model, task, **options)
     infos = []
     for _ in range(STEPS // length):
         env.reset()
@@ -40,27 +41,38 @@ class Copying(CodedEnv):
         return super()._observe().copy()
 
 
-def makers(pixels: bool) -> list:
-    return [lambda n=n: Copying(n, pixels=pixels) for n in LENGTHS]
+def makers(pixels: bool, n: int = 3, kind: type[CodedEnv] = Copying) -> list:
+    """n environments with episodes of different length and different frames."""
+    return [lambda i=i: kind(LENGTHS[i % 3], pixels=pixels, first=5 * i) for i in range(n)]
 
 
+def same_numbers(a: dict, b: dict) -> None:
+    for key, value in b.items():
+        if key.startswith("viper/") and key != "viper/time_share":
+            assert a[key] == pytest.approx(value, abs=1e-4), key
+
+
+@pytest.mark.parametrize("n", [1, 3, 8])
 @pytest.mark.parametrize(
-    ("pixels", "mode"),
+    ("pixels", "mode", "kind"),
     [
-        (True, AutoresetMode.NEXT_STEP),
-        (False, AutoresetMode.NEXT_STEP),
-        (True, AutoresetMode.SAME_STEP),
+        (True, AutoresetMode.NEXT_STEP, Copying),
+        (True, AutoresetMode.NEXT_STEP, CodedEnv),
+        (False, AutoresetMode.NEXT_STEP, Copying),
+        (True, AutoresetMode.SAME_STEP, Copying),
+        (True, AutoresetMode.DISABLED, CodedEnv),
+        (False, AutoresetMode.DISABLED, Copying),
     ],
 )
-def test_gymnasium_vector_equals_single(model, pixels, mode):
-    tasks = ["a", "b", "a"]
-    envs = SyncVectorEnv(makers(pixels), autoreset_mode=mode)
+def test_gymnasium_vector_equals_single(model, pixels, mode, kind, n):
+    tasks = ["ab"[i % 2] for i in range(n)]
+    envs = SyncVectorEnv(makers(pixels, n, kind), autoreset_mode=mode)
     envs = ViperVectorRewardWrapper(envs, model, tasks, reward_scale="per_token")
     envs.reset(seed=0)
-    seen: list[list[dict]] = [[], [], []]
+    seen: list[list[dict]] = [[] for _ in range(n)]
     for _ in range(STEPS):
-        _, rewards, _, _, infos = envs.step(np.zeros(3, int))
-        for i in range(3):
+        _, rewards, terminated, truncated, infos = envs.step(np.zeros(n, int))
+        for i in range(n):
             keys = [k for k in infos if k.startswith("viper/") and infos[f"_{k}"][i]]
             if keys:
                 seen[i].append({k: infos[k][i] for k in keys})
@@ -68,40 +80,46 @@ def test_gymnasium_vector_equals_single(model, pixels, mode):
             else:
                 assert mode == AutoresetMode.NEXT_STEP
                 assert rewards[i] == 0
-    for i, length in enumerate(LENGTHS):
-        single = expected(model, length, tasks[i], {"reward_scale": "per_token"})
+        over = terminated | truncated
+        if mode == AutoresetMode.DISABLED and over.any():
+            envs.reset(options={"reset_mask": over})
+    for i, make in enumerate(makers(pixels, n, kind)):
+        single = expected(model, make(), tasks[i], {"reward_scale": "per_token"})
         count = min(len(single), len(seen[i]))
-        assert count >= STEPS - 2 * length
+        assert count >= STEPS - 2 * LENGTHS[i % 3]
         for a, b in zip(seen[i][:count], single[:count], strict=True):
             assert set(a) == {k for k in b if k.startswith("viper/")}
-            for key, value in a.items():
-                if key == "viper/time_share":
-                    continue
-                assert value == pytest.approx(b[key], abs=1e-4), key
+            same_numbers(a, b)
 
 
-@pytest.mark.parametrize("pixels", [True, False])
-def test_sb3_equals_single(model, pixels):
+@pytest.mark.parametrize("n", [1, 3, 8])
+@pytest.mark.parametrize(
+    ("pixels", "kind", "wrap"),
+    [
+        (True, Copying, lambda env: env),
+        (True, CodedEnv, sb3.FrameInInfo),  # it overwrites the last image that SB3 hands on
+        (False, CodedEnv, sb3.FrameInInfo),
+    ],
+    ids=["pixels", "reused buffer", "state"],
+)
+def test_sb3_equals_single(model, pixels, kind, wrap, n):
     from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
-    wrap = (lambda env: env) if pixels else sb3.FrameInInfo
-    venv = DummyVecEnv([lambda m=m: wrap(m()) for m in makers(pixels)])
+    venv = DummyVecEnv([lambda m=m: wrap(m()) for m in makers(pixels, n, kind)])
     venv = VecMonitor(sb3.ViperVecEnvWrapper(venv, model, "b"))
     venv.reset()
-    seen: list[list[dict]] = [[], [], []]
+    seen: list[list[dict]] = [[] for _ in range(n)]
     for _ in range(STEPS):
-        _, rewards, _, infos = venv.step(np.zeros(3, int))
+        _, rewards, _, infos = venv.step(np.zeros(n, int))
         for i, info in enumerate(infos):
             assert "viper/frame" not in info
             assert rewards[i] == pytest.approx(info["viper/reward"], abs=1e-5)
             seen[i].append(dict(info))
-    for i, length in enumerate(LENGTHS):
-        single = expected(model, length, "b", {})
+    for i, make in enumerate(makers(pixels, n, kind)):
+        single = expected(model, make(), "b", {})
+        assert len(single) > STEPS / 2
         for a, b in zip(seen[i], single, strict=False):
-            for key in b:
-                if key == "viper/time_share":
-                    continue
-                assert a[key] == pytest.approx(b[key], abs=1e-4), key
+            same_numbers(a, b)
         monitored = [info["episode"]["r"] for info in seen[i] if "episode" in info]
         assert monitored == pytest.approx(
             [s["viper/return"] for s in single if "viper/return" in s], abs=1e-3
@@ -177,7 +195,7 @@ def test_reset_mask_starts_only_those_episodes(model):
         envs.step(np.zeros(3, int))
     envs.reset(options={"reset_mask": np.array([False, True, False])})
     _, rewards, *_ = envs.step(np.zeros(3, int))
-    for i, (episode, t) in enumerate([(0, 4), (1, 1), (0, 4)]):
+    for i, (episode, t) in enumerate([(0, 4), (6, 1), (10, 4)]):
         frames = np.stack([coded_frame(episode, k) for k in range(t + 1)])
         assert rewards[i] == pytest.approx(model.log_prob(frames[None], "a")[0, -1], abs=1e-4)
 

@@ -56,8 +56,9 @@ class ViperVecEnvWrapper(VecEnvWrapper):
     """`ViperRewardWrapper` for a `VecEnv`: the same numbers, one model call a step for all.
 
     Frames are the observations where these are uint8 RGB images, channels first or last, stacked
-    or not (so it works under and over `VecTransposeImage` and `VecFrameStack`), else
-    `info["viper/frame"]` of `FrameInInfo`. Every info gets the keys of `ViperRewardWrapper`.
+    or not (so it works under and over `VecTransposeImage` and `VecFrameStack`), or the
+    `info["viper/frame"]` of `FrameInInfo`, which goes before observations: put it around
+    environments that reuse their observation buffer, whose last image SB3 overwrites. Every info gets the keys of `ViperRewardWrapper`.
     `VecMonitor` above it logs the video return, below it the task return; `LogRewards` puts
     both, the bonus and the share of time into Stable-Baselines3's logger.
 
@@ -158,9 +159,9 @@ class ViperVecEnvWrapper(VecEnvWrapper):
 
     def _frames(self, observations: Any, infos: Sequence[dict[str, Any]]) -> np.ndarray:
         """uint8 (n, H, W, 3)."""
-        if self._newest is not None:
-            return self._newest(np.asarray(observations))
         missing = [i for i, info in enumerate(infos) if INFO_FRAME not in info]
+        if self._newest is not None and missing:
+            return self._newest(np.asarray(observations))
         if missing:
             raise FrameMismatch(
                 f"the observations are no RGB images and environments {missing} give no "

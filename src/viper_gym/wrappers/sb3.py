@@ -55,12 +55,13 @@ class FrameInInfo(gym.Wrapper, gym.utils.RecordConstructorArgs):
 class ViperVecEnvWrapper(VecEnvWrapper):
     """`ViperRewardWrapper` for a `VecEnv`: the same numbers, one model call a step for all.
 
-    Frames are the observations where these are uint8 RGB images, channels first or last, stacked
-    or not (so it works under and over `VecTransposeImage` and `VecFrameStack`), or the
+    Frames are the observations where these are uint8 RGB images, channels first or last,
+    stacked or not (so it works under and over `VecTransposeImage` and `VecFrameStack`), or the
     `info["viper/frame"]` of `FrameInInfo`, which goes before observations: put it around
-    environments that reuse their observation buffer, whose last image SB3 overwrites. Every info gets the keys of `ViperRewardWrapper`.
-    `VecMonitor` above it logs the video return, below it the task return; `LogRewards` puts
-    both, the bonus and the share of time into Stable-Baselines3's logger.
+    environments that reuse their observation buffer, whose last image SB3 overwrites. Every
+    info gets the keys of `ViperRewardWrapper`. `VecMonitor` above it logs the video return,
+    below it the task return; `LogRewards` puts both, the bonus and the share of time into
+    Stable-Baselines3's logger.
 
     Args:
         venv: the vector environment.

@@ -56,23 +56,30 @@ class KVCache:
             c.local_frames, c.grid_size,
         )  # fmt: skip
 
-    def begin(self, place: Tensor, rows: Tensor | None = None) -> Tensor:
+    def begin(
+        self, place: Tensor, rows: Tensor | None = None, first: bool = False
+    ) -> Tensor | None:
         """Announce the positions (B, L) of the tokens to come, and which rows they belong to.
 
         Args:
             rows: int64 (B,), the rows of the cache this pass extends; None means all.
+            first: the rows are empty, so the tokens only see each other.
 
         Returns:
-            bool mask (B, 1, L, S): which of the first S cached positions a token may see.
+            Additive mask (B, 1, L, S), -inf at those of the first S cached positions that a
+            token may not see; None where plain causal attention is all there is to say.
         """
         self._place = place
         self._all_rows = rows is None
         batch = self.frames.shape[0]
         self._rows = torch.arange(batch, device=place.device) if rows is None else rows
         # Only the span that some row uses takes part: one host sync, much less attention.
-        self._span = int(place.max()) + 1
-        seen = torch.arange(self._span, device=place.device)
-        return (seen <= place[..., None])[:, None]
+        self._span = place.shape[1] if first else int(place.max()) + 1
+        if first:
+            return None
+        hidden = torch.arange(self._span, device=place.device) > place[..., None]  # (B, L, S)
+        mask = torch.zeros(hidden.shape, dtype=self.keys.dtype, device=place.device)
+        return mask.masked_fill_(hidden, float("-inf"))[:, None]
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Write k, v (B, H, L, d) at the announced positions; return all of (B, H, S, d)."""

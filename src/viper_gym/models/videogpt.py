@@ -136,8 +136,8 @@ class VideoGPT(nn.Module):
             kind = "needs" if self.config.num_classes > 0 else "takes no"
             raise ValueError(f"this video model {kind} task index")
 
-    def _hidden(self, indices: Tensor, task: Tensor | None) -> Tensor:
-        """Codes (B, T, h, w) -> what the head reads, for every token: (B, T * N, D)."""
+    def _hidden(self, indices: Tensor, task: Tensor | None, first: int = 0) -> Tensor:
+        """Codes (B, T, h, w) -> what the head reads, from frame `first` on: (B, (T-first)*N, D)."""
         self._check_task(task)
         B = len(indices)
         tokens = indices.reshape(B, -1)  # (B, L)
@@ -148,8 +148,21 @@ class VideoGPT(nn.Module):
             c = self.config
             earlier = no_frames(B, c.local_frames, c.grid_size, x.device)
             x = x + self.local(indices, earlier, self.codebook)
+        wanted = (indices.shape[1] - first) * self.config.tokens_per_frame
+        return self._through_blocks(x, task, None, None, wanted)
+
+    def _through_blocks(
+        self,
+        x: Tensor,
+        task: Tensor | None,
+        cache: KVCache | None,
+        mask: Tensor | None,
+        wanted: int,
+    ) -> Tensor:
+        """(B, L, D) -> (B, wanted, D): the last block only does the tokens that are wanted."""
         for layer, block in enumerate(self.blocks):
-            x = block(x, task, None, layer, None)
+            is_last = layer == len(self.blocks) - 1
+            x = block(x, task, cache, layer, mask, wanted if is_last else None)
         return x
 
     def logits(self, indices: Tensor, task: Tensor | None = None) -> Tensor:
@@ -169,8 +182,7 @@ class VideoGPT(nn.Module):
         Returns:
             fp32 (B, T - first, h, w).
         """
-        hidden = self._hidden(indices, task)[:, first * self.config.tokens_per_frame :]
-        return self._score(hidden, indices[:, first:], task)
+        return self._score(self._hidden(indices, task, first), indices[:, first:], task)
 
     def _score(self, hidden: Tensor, indices: Tensor, task: Tensor | None) -> Tensor:
         logits = self.head(self.norm(hidden, task)).float()
@@ -183,6 +195,7 @@ class VideoGPT(nn.Module):
         cache: KVCache,
         task: Tensor | None = None,
         rows: Tensor | None = None,
+        first: bool = False,
         want_log_prob: bool = True,
     ) -> Tensor | None:
         """Append whole frames to a cache and score them.
@@ -191,6 +204,7 @@ class VideoGPT(nn.Module):
             indices: (B, F, h, w), the new frames of the rows.
             cache: holds the earlier frames; updated in place.
             rows: which rows of the cache, int64 (B,); None means all.
+            first: the rows are empty (`KVCache.reset`), which makes the pass cheaper.
             want_log_prob: False only fills the cache.
 
         Returns:
@@ -205,18 +219,17 @@ class VideoGPT(nn.Module):
         x = self.embed(F.embedding(tokens, self.codebook))
         count, last = cache.frames[here], cache.last[here]
         # the input of a frame's first token is the token before it: (B, D)
-        first = torch.where((count == 0)[:, None], self.start, last).to(x.dtype)
+        before = torch.where((count == 0)[:, None], self.start, last).to(x.dtype)
         cache.last[here] = x[:, -1].float()
-        x = torch.cat([first[:, None], x[:, :-1]], dim=1)
+        x = torch.cat([before[:, None], x[:, :-1]], dim=1)
         place = count[:, None] * N + torch.arange(L, device=x.device)  # (B, L)
         x = x + self.positions()[place]
         if self.local is not None:
             earlier = cache.recent[here]
             x = x + self.local(indices, earlier, self.codebook).to(x.dtype)
             cache.recent[here] = torch.cat([earlier, indices], 1)[:, -self.local.frames :]
-        mask = cache.begin(place, rows)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, task, cache, layer, mask)
+        mask = cache.begin(place, rows, first)
+        x = self._through_blocks(x, task, cache, mask, wanted=L if want_log_prob else 0)
         cache.commit(frames)
         return self._score(x, indices, task) if want_log_prob else None
 
@@ -263,7 +276,7 @@ class VideoGPT(nn.Module):
         B, S = len(tokens), self.config.grid_size
         cache = KVCache.for_model(self, B, dtype=self.head.weight.dtype)
         if base:
-            self.extend(history, cache, task, want_log_prob=False)
+            self.extend(history, cache, task, first=True, want_log_prob=False)
         x = torch.where((cache.frames == 0)[:, None], self.start, cache.last)  # (B, D)
         local = torch.zeros(B, S * S, self.config.embed_dim, device=tokens.device)
         if self.local is not None:  # the frame to come is not looked at
@@ -273,8 +286,7 @@ class VideoGPT(nn.Module):
             place = torch.full((B, 1), base + i, device=tokens.device)
             mask = cache.begin(place)
             hidden = x[:, None] + self.positions()[place] + local[:, i : i + 1]
-            for layer, block in enumerate(self.blocks):
-                hidden = block(hidden, task, cache, layer, mask)
+            hidden = self._through_blocks(hidden, task, cache, mask, wanted=1)
             logits = self.head(self.norm(hidden, task))[:, 0].float() / temperature
             choice = torch.multinomial(logits.softmax(-1), 1, generator=generator)
             tokens[:, base + i] = choice[:, 0]

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from conftest import SIZE, random_video_model, toy_bundle
-from viper_gym.benchmark.audit import audit_task, still_episodes, summary
+from viper_gym.benchmark.audit import audit_task, summary
 from viper_gym.benchmark.calibration import calibrate
 from viper_gym.benchmark.metrics import gap_in_deviations, share_of_pairs, spearman
+from viper_gym.benchmark.still import still_episodes
 from viper_gym.data.episodes import Episode
 from viper_gym.errors import CheckpointError
 from viper_gym.likelihood.reward_model import VideoRewardModel
@@ -71,6 +72,16 @@ def test_stopping_where_a_cheap_behaviour_ended_is_cheap_too(episodes):
     assert all((e.frames == e.frames[0]).all() for e in still)
     assert 16 * 9 + 8 in ends and 16 * 14 + 8 not in ends
     assert len(still) == 4 * (5 + 6)  # four moments of "zero" but one, and of "random"
+
+
+def test_the_empty_picture_is_never_the_pose_experts_end_in(episodes):
+    median = still_episodes(episodes)["empty"][0].frames[0]
+    expert = np.median(np.concatenate([e.frames for e in episodes["expert"]]), 0)
+    assert np.abs(median - expert).min() > 20
+    episodes["empty"] = [video(np.full(80, 0.0))]
+    assert "empty" not in still_episodes(episodes)  # what was recorded counts
+    audit, _ = audit_task(brightness_model(), "a", episodes, cheap=("zero", "empty"))
+    assert audit.levels["empty"] < audit.levels["zero"]
 
 
 def test_a_cheap_behaviour_that_wins_is_called_unsafe(episodes):

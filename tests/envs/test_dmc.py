@@ -105,6 +105,23 @@ def test_plans_are_deterministic_and_diverse():
         plan_episode("fly", oracle, 1, 0)
 
 
+@pytest.mark.parametrize("task", DMC_TASKS)
+def test_nothing_in_view_shows_the_scene_alone_and_comes_back(task):
+    env = DMCEnv(task)
+    env.reset(seed=0)
+    before = env.render()
+    with env.nothing_in_view():
+        one = env.render()
+        for _ in range(20):
+            env.step(env.action_space.sample() * 0 + 1.0)
+        two = env.render()
+    assert (before != one).any(-1).sum() > 10  # pixels of the body
+    if task != "cheetah_run":  # its camera moves with the body
+        assert np.abs(one.astype(int) - two).max() < 8
+    env.reset(seed=0)
+    assert np.array_equal(env.render(), before)
+
+
 def test_switch_changes_hands_after_exactly_n_steps():
     class Always:
         def __init__(self, value):

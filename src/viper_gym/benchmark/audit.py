@@ -15,19 +15,16 @@ from typing import Any
 import numpy as np
 
 from viper_gym.benchmark.metrics import gap_in_deviations, share_of_pairs, spearman
+from viper_gym.benchmark.still import SUCCESS_SHARE, Episodes, still_episodes
 from viper_gym.data.episodes import Episode
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
 AGE_BANDS = ((50, 100), (100, 250), (250, 500))  # steps; the first 50 are judged apart
 BEST = 0.9  # quantile; the very luckiest pictures (a pole stopped upright) nobody can hold
-SETTLED = 40  # frames a picture is repeated
 CLIP = 16  # frames scored in the frozen and shuffled tests
 MOVES = 4.0  # grey levels: mean over the frame's changed pixels that counts as motion
-SUCCESS_SHARE = 0.5  # a "cheap" episode with more of the expert's return is not cheap
 
 CHEAP = ("zero", "small", "constant", "random", "frozen", "settled", "empty")
-
-Episodes = dict[str, list[Episode]]  # behaviour -> episodes
 
 
 @dataclass
@@ -100,37 +97,6 @@ def score_episodes(
             scored.setdefault(behaviour, []).append(Scored(episode, log_prob))
             on_episode()
     return scored
-
-
-def still_episodes(episodes: Episodes) -> Episodes:
-    """Cheap videos that need no simulator, made from recorded ones.
-
-    "frozen": an expert's first frame, repeated. "settled": a frame of a cheap episode, repeated
-    (an agent may stop wherever such behaviour leads), unless the task was being done in it.
-    "empty": nothing in view.
-    """
-    experts = episodes["expert"]
-    frames = np.concatenate([e.frames[::10] for e in experts])
-    empty = np.median(frames, axis=0).astype(np.uint8)
-    length = min(len(e.frames) for e in experts)
-    frozen = [Episode(np.repeat(e.frames[:1], length, 0)) for e in experts[:10]]
-    still = {"frozen": frozen, "empty": [Episode(np.repeat(empty[None], length, 0))]}
-    limit = SUCCESS_SHARE * _late_reward(experts)
-    settled = []
-    for name in ("zero", "small", "constant", "random"):
-        for episode in episodes.get(name, [])[:6]:
-            last = len(episode.frames) - 1
-            for t in (last // 8, last // 4, last // 2, last):
-                near = episode.rewards[max(0, t - 20) : t] if episode.rewards is not None else 0.0
-                if not np.mean(near) > limit:
-                    settled.append(Episode(np.repeat(episode.frames[t][None], SETTLED, 0)))
-    return {**still, "settled": settled} if settled else still
-
-
-def _late_reward(experts: list[Episode]) -> float:
-    """Task reward a step that experts collect at the end of their episodes; NaN if unknown."""
-    known = [e.rewards[-20:].mean() for e in experts if e.rewards is not None]
-    return float(np.mean(known)) if known else float("nan")
 
 
 def audit_task(

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from rich.table import Table
 
-from viper_gym.benchmark.audit import Episodes, Scored, TaskAudit, audit_task, summary
+from viper_gym.benchmark.audit import Scored, TaskAudit, audit_task, summary
 from viper_gym.benchmark.figures import reward_figure, rollout_gif
+from viper_gym.benchmark.still import Episodes
 from viper_gym.checkpoints.bundle import BundleConfig
 from viper_gym.data.videos import find_videos, natural_key, read_video
 from viper_gym.errors import VideoDataError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from viper_gym.benchmark.audit import Episodes
+from viper_gym.benchmark.still import Episodes
 from viper_gym.data.episodes import Episode
 from viper_gym.envs.collect import collect
 
@@ -19,10 +19,19 @@ FULL_AUDIT = {
     "small": 10,
     "constant": 10,
     "random": 10,
+    "empty": 10,
     "stop": 10,
 }
-CALIBRATION = {"expert": 6, "zero": 4, "small": 4, "constant": 6, "random": 4}
-QUICK_AUDIT = {"expert": 3, "graded": 8, "zero": 2, "small": 1, "constant": 2, "random": 2}
+CALIBRATION = {"expert": 6, "zero": 4, "small": 4, "constant": 6, "random": 4, "empty": 2}
+QUICK_AUDIT = {
+    "expert": 3,
+    "graded": 8,
+    "zero": 2,
+    "small": 1,
+    "constant": 2,
+    "random": 2,
+    "empty": 1,
+}
 
 
 def suite_episodes(

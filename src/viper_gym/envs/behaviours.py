@@ -13,7 +13,7 @@ import numpy as np
 
 from viper_gym.types import Policy
 
-CHEAP_BEHAVIOURS = ("zero", "small", "constant", "random")
+EMPTY = "empty"  # nothing in view: zero actions, the bodies hidden
 EPISODE_STEPS = 500  # 1000 control steps at action repeat 2
 SKIPPED_STEPS = 50  # of nominal expert episodes
 
@@ -103,7 +103,7 @@ def _diverse(oracle: Policy, size: int, rng: np.random.Generator) -> EpisodePlan
     are, and an agent would stay there. So the first steps of nominal episodes are left out,
     as the authors do, and pushes are long and strong enough to leave that pose.
     """
-    sigma = float(rng.choice([0.0, 0.0, 0.0, 0.1, 0.2]))
+    sigma = float(rng.choice([0.0, 0.0, 0.0, 0.1, 0.2, 0.4, 0.7]))
     policy = Noisy(oracle, sigma)
     if rng.random() < 0.25:
         note = f"first {SKIPPED_STEPS} steps left out, noise {sigma}"
@@ -142,6 +142,7 @@ _PLANS: dict[str, Callable[[Policy, int, np.random.Generator], EpisodePlan]] = {
     "small": lambda oracle, size, rng: EpisodePlan(Held(size, 0.1)),
     "constant": lambda oracle, size, rng: EpisodePlan(Held(size, 1.0, hold=10**6)),
     "random": lambda oracle, size, rng: EpisodePlan(Held(size)),
+    EMPTY: lambda oracle, size, rng: EpisodePlan(Held(size, 0.0), note="bodies hidden"),
     "stop": lambda oracle, size, rng: EpisodePlan(
         Switch(oracle, int(rng.integers(20, 150)), Held(size, 0.0))
     ),

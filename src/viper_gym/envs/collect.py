@@ -10,12 +10,13 @@ import json
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from viper_gym.data.rollout import record_episode
-from viper_gym.envs.behaviours import plan_episode
+from viper_gym.envs.behaviours import EMPTY, plan_episode
 from viper_gym.envs.dmc import DMCEnv
 from viper_gym.envs.oracle import Oracle
 from viper_gym.envs.tasks import dmc_task
@@ -48,14 +49,15 @@ def play(job: Job) -> dict[str, Any]:
     plan = plan_episode(job.behaviour, oracle, size, job.seed)
     if job.behaviour == "diverse":
         plan.length = min(plan.length, dmc_task(job.task).episode_steps or plan.length)
-    episode = record_episode(
-        env,
-        plan.policy,
-        seed=job.seed,
-        length=plan.length,
-        warmup=plan.warmup,
-        warmup_steps=plan.warmup_steps,
-    )
+    with env.nothing_in_view() if job.behaviour == EMPTY else nullcontext():
+        episode = record_episode(
+            env,
+            plan.policy,
+            seed=job.seed,
+            length=plan.length,
+            warmup=plan.warmup,
+            warmup_steps=plan.warmup_steps,
+        )
     assert episode.rewards is not None
     tail = episode.rewards[-int(len(episode.rewards) * KEEP_TAIL) :].mean()
     expert = dmc_task(job.task).oracle_return / 1000 * env.action_repeat  # a step

@@ -7,6 +7,8 @@ episode of 1000 control steps has 500 environment steps and 501 frames.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any, Literal
 
@@ -131,6 +133,24 @@ class DMCEnv(gym.Env):
             ) from error
         self._has_drawn = True
         return frame
+
+    @contextmanager
+    def nothing_in_view(self) -> Iterator[None]:
+        """Inside, frames show the scene without its bodies, tendons and sites."""
+        model = self._env.physics.model
+        colours = {
+            "geom_rgba": model.geom_bodyid != 0,  # body 0 is the world: floor and walls
+            "site_rgba": model.site_bodyid != 0,
+            "tendon_rgba": slice(None),
+        }
+        kept = {name: getattr(model, name).copy() for name in colours}
+        try:
+            for name, rows in colours.items():
+                getattr(model, name)[rows, 3] = 0.0
+            yield
+        finally:
+            for name, values in kept.items():
+                getattr(model, name)[:] = values
 
     def close(self) -> None:
         self._env.close()

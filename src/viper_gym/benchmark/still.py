@@ -1,0 +1,45 @@
+"""Videos that earn a high likelihood without doing anything, made from recorded episodes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from viper_gym.data.episodes import Episode
+
+SETTLED = 40  # frames a picture is repeated
+SUCCESS_SHARE = 0.5  # a "cheap" episode with more of the expert's return is not cheap
+
+Episodes = dict[str, list[Episode]]  # behaviour -> episodes
+
+
+def still_episodes(episodes: Episodes) -> Episodes:
+    """Cheap videos that need no simulator, made from recorded ones.
+
+    "frozen": an expert's first frame, repeated. "settled": a frame of a cheap episode, repeated
+    (an agent may stop wherever such behaviour leads), unless the task was being done in it.
+    "empty": nothing in view; if no such episodes are given, the median of all frames stands in
+    (of experts who end in one pose that is the pose, hence the other behaviours' frames).
+    """
+    experts = episodes["expert"]
+    length = min(len(e.frames) for e in experts)
+    still = {"frozen": [Episode(np.repeat(e.frames[:1], length, 0)) for e in experts[:10]]}
+    if "empty" not in episodes:
+        frames = np.concatenate([e.frames[::10] for items in episodes.values() for e in items])
+        empty = np.median(frames, axis=0).astype(np.uint8)
+        still["empty"] = [Episode(np.repeat(empty[None], length, 0))]
+    limit = SUCCESS_SHARE * _late_reward(experts)
+    settled = []
+    for name in ("zero", "small", "constant", "random"):
+        for episode in episodes.get(name, [])[:6]:
+            last = len(episode.frames) - 1
+            for t in (last // 8, last // 4, last // 2, last):
+                near = episode.rewards[max(0, t - 20) : t] if episode.rewards is not None else 0.0
+                if not np.mean(near) > limit:
+                    settled.append(Episode(np.repeat(episode.frames[t][None], SETTLED, 0)))
+    return {**still, "settled": settled} if settled else still
+
+
+def _late_reward(experts: list[Episode]) -> float:
+    """Task reward a step that experts collect at the end of their episodes; NaN if unknown."""
+    known = [e.rewards[-20:].mean() for e in experts if e.rewards is not None]
+    return float(np.mean(known)) if known else float("nan")

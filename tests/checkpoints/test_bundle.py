@@ -7,7 +7,8 @@ from safetensors.torch import load_file, save_file
 
 from conftest import small_bundle
 from viper_gym.checkpoints.bundle import load_bundle, save_bundle
-from viper_gym.checkpoints.index import read_index, resolve
+from viper_gym.checkpoints.index import read_index
+from viper_gym.checkpoints.resolve import resolve
 from viper_gym.errors import CheckpointError
 from viper_gym.models.context import ContextPolicy
 

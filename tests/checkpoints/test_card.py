@@ -8,7 +8,7 @@ from huggingface_hub import ModelCard
 from conftest import small_bundle
 from viper_gym.checkpoints.bundle import read_config
 from viper_gym.checkpoints.card import model_card
-from viper_gym.checkpoints.index import resolve
+from viper_gym.checkpoints.resolve import resolve
 
 
 def test_the_card_of_the_bundled_model():

@@ -15,7 +15,8 @@ from hub_fixtures import FILES, NAME, WEIGHTS, changed, rewards
 from viper_gym import VideoRewardModel
 from viper_gym.checkpoints.bundle import load_bundle
 from viper_gym.checkpoints.hub import upload
-from viper_gym.checkpoints.index import HubOptions, resolve
+from viper_gym.checkpoints.hub_options import HubOptions
+from viper_gym.checkpoints.resolve import resolve
 from viper_gym.errors import CheckpointError
 
 

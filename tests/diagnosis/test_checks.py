@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 from safetensors.torch import load_file, save_file
 
-from viper_gym.checkpoints.index import bundled_folder
+from viper_gym.checkpoints.resolve import bundled_folder
 from viper_gym.diagnosis import compute, hub, rendering, reward, versions
 from viper_gym.diagnosis.findings import ChildFailed, guarded, in_child
 

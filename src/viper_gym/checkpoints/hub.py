@@ -36,7 +36,7 @@ from huggingface_hub.utils import get_session
 from viper_gym.checkpoints.bundle import CARD, CONFIG, TOKENIZER, VIDEO_MODEL, load_bundle
 from viper_gym.checkpoints.card import model_card
 from viper_gym.checkpoints.digests import wrong_files
-from viper_gym.checkpoints.index import HubOptions, PushedBundle
+from viper_gym.checkpoints.hub_options import HubOptions, PushedBundle
 from viper_gym.errors import CheckpointError, HubUnavailable
 
 logger = logging.getLogger("viper_gym")

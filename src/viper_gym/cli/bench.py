@@ -93,7 +93,7 @@ class Bench:
             untrained_bundle,
         )
         from viper_gym.checkpoints.bundle import load_bundle
-        from viper_gym.checkpoints.index import resolve
+        from viper_gym.checkpoints.resolve import resolve
 
         real = self.size == "bundle"
         bundle = load_bundle(resolve(self.checkpoint)) if real else untrained_bundle(self.size)

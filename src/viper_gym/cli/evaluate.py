@@ -49,7 +49,7 @@ class Evaluate:
             FULL_AUDIT,
         )
         from viper_gym.checkpoints.bundle import CARD, read_config, write_config
-        from viper_gym.checkpoints.index import resolve
+        from viper_gym.checkpoints.resolve import resolve
 
         if not self.calibrate and (self.mode, self.window, self.context) != (None, None, None):
             raise CheckpointError(
@@ -124,7 +124,7 @@ def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -
     from viper_gym.benchmark.report import folder_source
     from viper_gym.benchmark.suite_episodes import suite_episodes
     from viper_gym.checkpoints.bundle import read_config, write_config
-    from viper_gym.checkpoints.index import resolve
+    from viper_gym.checkpoints.resolve import resolve
     from viper_gym.likelihood.reward_model import VideoRewardModel
 
     folder = resolve(options.checkpoint)

@@ -45,7 +45,7 @@ class Push:
 
     def run(self) -> None:
         from viper_gym.checkpoints.hub import upload
-        from viper_gym.checkpoints.index import resolve
+        from viper_gym.checkpoints.resolve import resolve
 
         pushed = upload(
             resolve(self.bundle),

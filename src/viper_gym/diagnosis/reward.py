@@ -39,7 +39,7 @@ def play(folder: str = "") -> dict[str, float]:
     """
     import numpy as np
 
-    from viper_gym.checkpoints.index import bundled_folder
+    from viper_gym.checkpoints.resolve import bundled_folder
     from viper_gym.envs.dmc import DMCEnv
     from viper_gym.envs.oracle import Oracle
     from viper_gym.wrappers.single import ViperRewardWrapper

@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from viper_gym.checkpoints.bundle import Bundle, BundleConfig, load_bundle, save_bundle
-from viper_gym.checkpoints.index import HubOptions, PushedBundle, resolve
+from viper_gym.checkpoints.hub_options import HubOptions, PushedBundle
+from viper_gym.checkpoints.resolve import resolve
 from viper_gym.errors import CheckpointError, UnknownTask
 from viper_gym.likelihood.batch import batch_log_prob
 from viper_gym.likelihood.frame_stream import FrameStream, finite

@@ -14,7 +14,7 @@ import numpy as np
 
 from viper_gym.bonus.choose import check_bonus
 from viper_gym.checkpoints.bundle import BundleConfig, read_config
-from viper_gym.checkpoints.index import resolve
+from viper_gym.checkpoints.resolve import resolve
 from viper_gym.errors import UnknownTask
 from viper_gym.likelihood.frame_stream import FrameStream
 from viper_gym.likelihood.reward_model import VideoRewardModel, shared_reward_model

@@ -1,0 +1,76 @@
+"""How the name of a checkpoint becomes a folder."""
+
+from __future__ import annotations
+
+import logging
+from importlib import resources
+from pathlib import Path
+
+from viper_gym.checkpoints.hub_options import HubOptions
+from viper_gym.checkpoints.index import CheckpointEntry, read_index
+from viper_gym.errors import CheckpointError, HubUnavailable
+
+logger = logging.getLogger("viper_gym")
+
+
+def resolve(
+    checkpoint: str, revision: str | None = None, options: HubOptions | None = None
+) -> Path:
+    """The folder of a checkpoint: an existing folder, a suite's alias, or a Hub repository.
+
+    Raises:
+        CheckpointError: none of them, or the Hub's answer; see `hub.download`.
+    """
+    options = options or HubOptions()
+    if Path(checkpoint).is_dir():
+        return Path(checkpoint)
+    entry = read_index().get(checkpoint)
+    if entry is not None:
+        return _of_entry(entry, revision, options)
+    if checkpoint.count("/") == 1 and not checkpoint.startswith((".", "/", "~")):
+        return _download(checkpoint, revision, options, {})
+    raise CheckpointError(
+        f"'{checkpoint}' is neither a folder, nor a suite ({', '.join(read_index())}), "
+        "nor a Hub repository (owner/name)"
+    )
+
+
+def _of_entry(entry: CheckpointEntry, revision: str | None, options: HubOptions) -> Path:
+    if entry.repo_id is not None:
+        # the digests are those of the pinned revision
+        hashes = entry.sha256 if revision in (None, entry.revision) else {}
+        try:
+            return _download(entry.repo_id, revision or entry.revision, options, hashes)
+        except HubUnavailable as error:
+            # any other failure, or a revision that was asked for, must not become another model
+            if entry.bundled is None or revision is not None:
+                raise
+            logger.warning("%s; using the bundled small checkpoint instead", error)
+    elif revision is not None:
+        raise CheckpointError(
+            f"suite '{entry.suite}' is not on the Hub yet, so it has no revision '{revision}': "
+            "leave the revision out to get the bundled model"
+        )
+    folder = bundled_folder(entry.suite)
+    logger.info("suite '%s': using the bundled checkpoint %s", entry.suite, entry.bundled)
+    return folder
+
+
+def bundled_folder(suite: str) -> Path:
+    """The checkpoint of a suite that comes with this package and needs no network.
+
+    Raises:
+        CheckpointError: the suite has none.
+    """
+    bundled = read_index()[suite].bundled
+    if bundled is None:
+        raise CheckpointError(f"suite '{suite}' has neither a repository nor a bundled model")
+    return Path(str(resources.files("viper_gym") / "assets" / bundled))
+
+
+def _download(
+    repo_id: str, revision: str | None, options: HubOptions, sha256: dict[str, str]
+) -> Path:
+    from viper_gym.checkpoints.hub import download  # the client takes long to import
+
+    return download(repo_id, revision, options, sha256)

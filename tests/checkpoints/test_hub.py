@@ -10,6 +10,8 @@ import huggingface_hub
 import numpy as np
 import pytest
 from huggingface_hub import constants
+from safetensors.torch import load as read
+from safetensors.torch import save
 
 from hub_fixtures import FILES, NAME, WEIGHTS, changed, rewards
 from viper_gym.checkpoints import index
@@ -177,6 +179,22 @@ def test_without_the_hub_the_cached_branch_serves_and_the_log_says_so(
     with pytest.raises(HubUnavailable):
         load(force_download=True)
     assert "cannot be reached" in caplog.text and commit in caplog.text
+
+
+def test_after_an_update_that_broke_off_the_cached_branch_still_serves(hub, files, load):
+    hub.add(NAME, files)
+    before = rewards(load())
+    config = json.loads(files["config.json"]) | {"frame_stride": 1}
+    weights = save(
+        {k: v + 0.1 if v.is_floating_point() else v for k, v in read(files[WEIGHTS]).items()},
+        {"format": "pt"},
+    )
+    hub.repos[NAME].commit({"config.json": json.dumps(config).encode(), WEIGHTS: weights})
+    hub.cuts[WEIGHTS] = ("reset", 1)
+    with pytest.raises(HubUnavailable):
+        load()
+    assert np.array_equal(rewards(load(local_files_only=True)), before)
+    assert not np.array_equal(rewards(load()), before)
 
 
 def test_a_repository_that_was_locked_does_not_go_on_silently(hub, files, load):

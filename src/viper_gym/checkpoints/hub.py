@@ -1,4 +1,4 @@
-"""The Hugging Face Hub; the only file that imports huggingface_hub.
+"""The Hugging Face Hub; with `hub_failures` the only file that imports its client.
 
 Only a bundle's own files are fetched or sent. A failure says repository, revision, files and
 what to do, and leaves nothing behind that a second attempt would trip over.
@@ -6,7 +6,6 @@ what to do, and leaves nothing behind that a second attempt would trip over.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import re
@@ -22,20 +21,12 @@ from huggingface_hub import (
     snapshot_download,
     try_to_load_from_cache,
 )
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalTokenNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from huggingface_hub.utils import get_session
 
 from viper_gym.checkpoints.bundle import CARD, CONFIG, TOKENIZER, VIDEO_MODEL, load_bundle
 from viper_gym.checkpoints.card import model_card
 from viper_gym.checkpoints.digests import wrong_files
+from viper_gym.checkpoints.hub_failures import HUB_FAILURES, explain
 from viper_gym.checkpoints.hub_options import HubOptions, PushedBundle
 from viper_gym.errors import CheckpointError, HubUnavailable
 
@@ -43,15 +34,6 @@ logger = logging.getLogger("viper_gym")
 
 _REQUIRED = (CONFIG, TOKENIZER, VIDEO_MODEL)
 _TIMEOUT = 10.0  # seconds until a silent Hub counts as unreachable
-# The client's HTTP library was requests before 1.0, then httpx, now httpx2; the Hub's own error
-# derives from whichever it is, and so do the errors of the connection.
-_FAILURES: tuple[type[BaseException], ...] = (
-    *HfHubHTTPError.__bases__,
-    OSError,
-    ValueError,
-    RuntimeError,  # how the client reports an upload that broke off
-)
-_LOG_IN = "log in with `hf auth login`, set HF_TOKEN or pass token="
 
 
 class HubSettings(NamedTuple):
@@ -105,18 +87,28 @@ class _Source:
         api = HfApi(token=self.options.token)
         return api.model_info(self.repo_id, revision=self.revision, timeout=_TIMEOUT).sha
 
-    def fetch(self, files: Iterable[str] = (*_REQUIRED, CARD), force: bool = False) -> Path:
-        """Download; the client resumes a broken transfer and moves whole files into the cache."""
+    def fetch(
+        self,
+        files: Iterable[str] = (*_REQUIRED, CARD),
+        force: bool = False,
+        commit: str | None = None,
+    ) -> Path:
+        """Download; the client resumes a broken transfer and moves whole files into the cache.
+
+        The client notes the new commit of a branch before it has the files; where these break off,
+        it would forget the commit before. Given the new `commit`, its files are fetched first.
+        """
         try:
-            folder = snapshot_download(
-                self.repo_id,
-                revision=self.revision,
-                cache_dir=self.options.cache_dir,
-                token=self.options.token,
-                force_download=force,
-                allow_patterns=list(files),
-            )
-        except _FAILURES as error:
+            for revision in dict.fromkeys((commit or self.revision, self.revision)):
+                folder = snapshot_download(
+                    self.repo_id,
+                    revision=revision,
+                    cache_dir=self.options.cache_dir,
+                    token=self.options.token,
+                    force_download=force and revision == (commit or self.revision),
+                    allow_patterns=list(files),
+                )
+        except HUB_FAILURES as error:
             raise self.failure(error) from error
         if missing := self.missing():
             raise CheckpointError(
@@ -128,7 +120,7 @@ class _Source:
     def failure(self, error: BaseException) -> CheckpointError:
         files = ", ".join(self.missing() or _REQUIRED)
         where = f"{self} from {constants.ENDPOINT} (there is no folder of that name)"
-        return _explain(error, f"could not get {files} of {where}")
+        return explain(error, f"could not get {files} of {where}")
 
 
 def download(
@@ -191,7 +183,7 @@ def _locate(source: _Source, offline: bool) -> Path:
         )
     try:
         commit = source.newest()
-    except _FAILURES as error:
+    except HUB_FAILURES as error:
         failure = source.failure(error)
         if known is None or not isinstance(failure, HubUnavailable):
             raise failure from error
@@ -202,7 +194,7 @@ def _locate(source: _Source, offline: bool) -> Path:
         return known
     if known is not None and known.name == commit:
         return known
-    return source.fetch(force=force)
+    return source.fetch(force=force, commit=commit if known is not None else None)
 
 
 def _wrong_hash(source: _Source, folder: Path, wrong: dict[str, str]) -> CheckpointError:
@@ -268,50 +260,9 @@ def upload(
             revision=revision,
             create_pr=create_pr,
         )
-    except _FAILURES as error:
+    except HUB_FAILURES as error:
         target = f"'{repo_id}' (revision '{revision or constants.DEFAULT_REVISION}')"
         doing = f"could not push {folder} to {target} on {constants.ENDPOINT}"
-        raise _explain(error, doing) from error
+        raise explain(error, doing) from error
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     return PushedBundle(commit.pr_url or commit.commit_url, commit.oid, hashes)
-
-
-def _explain(error: BaseException, doing: str) -> CheckpointError:
-    """The error for people: what was being done, why it failed, what to do now."""
-    cause = error
-    while getattr(cause, "response", None) is None and cause.__cause__ is not None:
-        cause = cause.__cause__  # the client wraps the Hub's answer
-    kind: type[CheckpointError] = CheckpointError
-    if isinstance(cause, HfHubHTTPError) and cause.response is not None:
-        kind, why = _of_answer(cause)
-    elif isinstance(cause, OSError) and (cause.filename or cause.errno == errno.ENOSPC):
-        why = f"{cause}. Make room, or choose another cache_dir (HF_HUB_CACHE)"
-    elif isinstance(cause, PermissionError):  # of the storage behind the Hub
-        why = f"no permission ({cause}). {_LOG_IN}"
-    elif isinstance(cause, (LocalTokenNotFoundError, HFValidationError)) or (
-        type(cause) is ValueError  # of the caller; a subclass may be an answer that is no JSON
-    ):
-        why = str(cause)
-    else:
-        kind, why = HubUnavailable, f"no connection, or it broke off ({cause!r}). Try again later"
-    return kind(f"{doing}: {why}")
-
-
-def _of_answer(error: HfHubHTTPError) -> tuple[type[CheckpointError], str]:
-    status = error.response.status_code
-    said = getattr(error, "server_message", None) or f"status {status}"
-    if isinstance(error, GatedRepoError):
-        why = f"access is gated. Ask for it on the repository's page, then {_LOG_IN}"
-    elif isinstance(error, RepositoryNotFoundError):
-        why = f"there is no such repository, or it is private. Check the name, or {_LOG_IN}"
-    elif isinstance(error, RevisionNotFoundError):
-        why = "there is no such revision. Check the branch, tag or commit"
-    elif isinstance(error, EntryNotFoundError):
-        why = "a file is missing there. Check the name and the revision"
-    elif status in (401, 403):
-        why = f"no permission ({said}). Check that the token is allowed to do this, or {_LOG_IN}"
-    elif status in (408, 429) or status >= 500:
-        return HubUnavailable, f"the Hub is not serving now ({said}). Try again later"
-    else:
-        why = f"the Hub refused: {said}"
-    return CheckpointError, why

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import random_video_model, toy_bundle
+from conftest import random_video_model, small_bundle, toy_bundle
+from viper_gym.checkpoints.bundle import Bundle, save_bundle
 from viper_gym.errors import CheckpointError
-from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.likelihood.reward_model import VideoRewardModel, shared_reward_model
 from viper_gym.models.context import ContextPolicy
 
 
@@ -44,3 +45,26 @@ def test_the_tokenizer_may_run_in_bf16_while_likelihoods_stay_fp32(rng):
     assert torch.equal(
         exact.log_prob_of_codes(codes, "cup_catch"), half.log_prob_of_codes(codes, "cup_catch")
     )
+
+
+def test_wrappers_share_a_model_until_its_files_change(tmp_path):
+    save_bundle(toy_saved(0), tmp_path)
+    first = shared_reward_model(str(tmp_path), "cpu", "fp32")
+    assert shared_reward_model(str(tmp_path), "cpu", "fp32") is first
+    assert shared_reward_model(str(tmp_path), "cpu", "bf16") is not first
+    save_bundle(toy_saved(1), tmp_path)
+    frames = np.random.default_rng(0).integers(0, 255, (1, 6, 16, 16, 3)).astype(np.uint8)
+    again = shared_reward_model(str(tmp_path), "cpu", "fp32")
+    anew = VideoRewardModel.from_pretrained(tmp_path, device="cpu", dtype="fp32")
+    assert np.array_equal(again.log_prob(frames, "a"), anew.log_prob(frames, "a"))
+    assert not np.array_equal(again.log_prob(frames, "a"), first.log_prob(frames, "a"))
+
+
+def toy_saved(seed: int) -> Bundle:
+    """A bundle with real, savable networks and other weights for every seed."""
+    bundle = small_bundle()
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in bundle.video_model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return bundle

@@ -12,7 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from viper_gym.checkpoints.bundle import Bundle, BundleConfig, load_bundle, save_bundle
+from viper_gym.checkpoints.bundle import (
+    CONFIG,
+    TOKENIZER,
+    VIDEO_MODEL,
+    Bundle,
+    BundleConfig,
+    load_bundle,
+    save_bundle,
+)
 from viper_gym.checkpoints.hub_options import HubOptions, PushedBundle
 from viper_gym.checkpoints.resolve import resolve
 from viper_gym.errors import CheckpointError, UnknownTask
@@ -53,6 +61,8 @@ class VideoRewardModel:
         policy: ContextPolicy | None = None,
         tokenizer_dtype: str = "fp32",
     ):
+        self.source: str | None = None
+        """what `from_pretrained` was given, for specs to name it"""
         self.device = resolve_device(device)
         self.dtype = resolve_dtype(dtype, self.device)
         self.policy = policy or bundle.config.policy
@@ -91,7 +101,9 @@ class VideoRewardModel:
             CheckpointError: nothing usable under that name.
         """
         hub = HubOptions(cache_dir, token, local_files_only, force_download)
-        return cls(load_bundle(resolve(str(checkpoint), revision, hub)), **options)
+        model = cls(load_bundle(resolve(str(checkpoint), revision, hub)), **options)
+        model.source = str(checkpoint)
+        return model
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the bundle to a folder."""
@@ -287,9 +299,14 @@ class VideoRewardModel:
         return tasks if self.config.video_model.num_classes else None
 
 
+def shared_reward_model(folder: str, device: str, dtype: str) -> VideoRewardModel:
+    """One model a process for each bundle, device and precision: wrappers share it."""
+    files = (Path(folder) / name for name in (CONFIG, TOKENIZER, VIDEO_MODEL))
+    # a bundle that was trained on since is another one
+    stamp = tuple((f.stat().st_mtime_ns, f.stat().st_size) if f.exists() else None for f in files)
+    return _loaded(folder, device, dtype, stamp)
+
+
 @lru_cache(maxsize=4)
-def shared_reward_model(
-    checkpoint: str, revision: str | None, device: str, dtype: str
-) -> VideoRewardModel:
-    """One model a process for each checkpoint, device and precision: wrappers share it."""
-    return VideoRewardModel.from_pretrained(checkpoint, revision, device=device, dtype=dtype)
+def _loaded(folder: str, device: str, dtype: str, stamp: tuple[Any, ...]) -> VideoRewardModel:
+    return VideoRewardModel.from_pretrained(folder, device=device, dtype=dtype)

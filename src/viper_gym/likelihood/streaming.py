@@ -46,6 +46,7 @@ class StreamingLikelihood:
         self._filled = torch.zeros(num_envs * frame_stride, dtype=torch.int64, device=device)
         self._step = torch.zeros(num_envs, dtype=torch.int64, device=device)
         self._envs = torch.arange(num_envs, device=device)
+        self._phases = torch.arange(frame_stride, device=device)
         self._cache: KVCache | None = None
         if policy.kind == "refresh":
             self._cache = KVCache.for_model(model, num_envs * frame_stride, model.head.weight.dtype)
@@ -59,7 +60,7 @@ class StreamingLikelihood:
     def reset(self, envs: Tensor) -> None:
         """Start new episodes in the environments of the bool mask (n,)."""
         self._step[envs] = 0
-        rows = (self._envs[envs][:, None] * self.stride + torch.arange(self.stride)).flatten()
+        rows = (self._envs[envs][:, None] * self.stride + self._phases).flatten()
         self._filled[rows] = 0
         if self._cache is not None:
             self._cache.reset(rows)

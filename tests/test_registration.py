@@ -7,8 +7,10 @@ from gymnasium.utils.env_checker import check_env
 
 import viper_gym
 from viper_gym import ViperRewardWrapper
+from viper_gym.bonus.rnd import RND
 from viper_gym.checkpoints.index import read_index
 from viper_gym.errors import PreprocessingMismatch
+from viper_gym.likelihood.reward_model import VideoRewardModel
 
 TASKS = read_index()["dmc"].tasks
 
@@ -33,11 +35,18 @@ def test_every_id_steps_with_a_real_reward(task):
     env.close()
 
 
-@pytest.mark.filterwarnings("ignore:.*")
+@pytest.mark.filterwarnings(
+    "error",
+    "ignore:.*is different from the unwrapped version",
+    "ignore:.*A Box observation space .* is -?infinity",  # velocities
+)
 @pytest.mark.parametrize("observation", ["pixels", "state"])
 def test_check_env_passes_and_seeds_reproduce(observation):
     env = gym.make("viper/dmc-cartpole_swingup-v0", observation=observation, device="cpu")
     check_env(env.unwrapped)
+    while not isinstance(env, ViperRewardWrapper):
+        env = env.env
+    check_env(env)
     runs = []
     for _ in range(2):
         env.reset(seed=3)
@@ -45,7 +54,11 @@ def test_check_env_passes_and_seeds_reproduce(observation):
     assert runs[0] == runs[1]
 
 
-@pytest.mark.filterwarnings("ignore:.*")
+@pytest.mark.filterwarnings(
+    "error",
+    "ignore:.*is different from the unwrapped version",
+    "ignore:.*not having a spec",  # of an environment that was not made by its id
+)
 def test_check_env_passes_on_a_wrapped_env():
     from viper_gym.envs.dmc import DMCEnv
 
@@ -57,6 +70,25 @@ def test_spec_survives_json_and_make():
     spec = gym.envs.registration.EnvSpec.from_json(env.spec.to_json())
     again = gym.make(spec)
     assert again.get_wrapper_attr("task") == "reacher_easy"
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "bonus"), [("dmc", RND(64)), ("model", None), ("model", RND(64))]
+)
+def test_spec_of_objects_says_what_they_were_loaded_from(checkpoint, bonus):
+    if checkpoint == "model":
+        checkpoint = VideoRewardModel.from_pretrained("dmc", device="cpu", dtype="fp32")
+    options = {"checkpoint": checkpoint, "bonus": bonus, "device": "cpu", "dtype": "fp32"}
+    env = gym.make("viper_gym:viper/dmc-cup_catch-v0", **options)
+    assert env.get_wrapper_attr("bonus") is bonus
+    assert checkpoint == "dmc" or env.get_wrapper_attr("reward_model") is checkpoint
+    again = gym.make(gym.envs.registration.EnvSpec.from_json(env.spec.to_json()))
+    rewards = []
+    for e in (env, again):
+        e.reset(seed=0)
+        rewards.append([e.step(np.zeros(2, np.float32))[4]["viper/reward"] for _ in range(5)])
+    assert rewards[0] == rewards[1]
+    assert type(again.get_wrapper_attr("bonus")) is type(bonus)
 
 
 def test_another_render_quality_is_refused():

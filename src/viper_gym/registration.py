@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -47,7 +48,11 @@ def make_dmc(
     env = DMCEnv(task, observation, render_quality=render_quality, render_mode=render_mode)  # type: ignore[arg-type]
     if checkpoint is None:
         return env
-    return ViperRewardWrapper(env, checkpoint, task, revision=revision, device=device, **reward)
+    wrapped = ViperRewardWrapper(env, checkpoint, task, revision=revision, device=device, **reward)
+    recorded = wrapped._saved_kwargs
+    given: dict[str, Any] = {"checkpoint": checkpoint, **reward}
+    env.spec_kwargs = {k: recorded[k] for k in given if k in ("checkpoint", "bonus")}
+    return wrapped
 
 
 def make_dmc_vec(
@@ -60,6 +65,7 @@ def make_dmc_vec(
     render_quality: str | None = None,
     render_mode: str | None = "rgb_array",
     asynchronous: bool = False,
+    autoreset_mode: str | gym.vector.AutoresetMode = gym.vector.AutoresetMode.NEXT_STEP,
     **reward: Any,
 ) -> gym.vector.VectorEnv:
     """What `gym.make_vec("viper/dmc-…", n)` returns: one model call a step for all environments.
@@ -68,6 +74,7 @@ def make_dmc_vec(
 
     Args:
         asynchronous: simulate in a spawned process each (rendering does not survive a fork).
+        autoreset_mode: when an environment that is over begins anew; see Gymnasium's.
     """
     from functools import partial
 
@@ -81,17 +88,26 @@ def make_dmc_vec(
         render_quality=render_quality,
         render_mode=render_mode,
     )
-    makers = [bare] * num_envs
+    makers: list[Any] = [bare] * num_envs
+    mode = gym.vector.AutoresetMode(autoreset_mode)
+    if mode == gym.vector.AutoresetMode.SAME_STEP and observation != "pixels":
+        makers = [partial(_with_frames, bare)] * num_envs  # render() would show the next episode
     envs = (
-        gym.vector.AsyncVectorEnv(makers, context="spawn")
+        gym.vector.AsyncVectorEnv(makers, context="spawn", autoreset_mode=mode)
         if asynchronous
-        else gym.vector.SyncVectorEnv(makers)
+        else gym.vector.SyncVectorEnv(makers, autoreset_mode=mode)
     )
     if checkpoint is None:
         return envs
     return ViperVectorRewardWrapper(
         envs, checkpoint, task, revision=revision, device=device, **reward
     )
+
+
+def _with_frames(make: Callable[[], gym.Env[Any, Any]]) -> gym.Env[Any, Any]:
+    from viper_gym.wrappers.frames import FrameInInfo
+
+    return FrameInInfo(make())
 
 
 make_dmc.metadata = {"render_modes": ["rgb_array"]}  # type: ignore[attr-defined]

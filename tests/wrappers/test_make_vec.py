@@ -43,6 +43,23 @@ def test_make_vec_gives_the_single_environments_rewards(reference, options):
     assert np.array(rewards) == pytest.approx(reference, abs=1e-4)
 
 
+@pytest.mark.parametrize("observation", ["pixels", "state"])
+def test_resets_within_the_step_still_reward_the_last_frame(observation):
+    """The reward at the end of an episode is that of the bare environment's last frame."""
+    options = {"device": "cpu", "dtype": "fp32", "reward_scale": "raw"}
+    envs = gym.make_vec(ID, 1, observation=observation, autoreset_mode="SameStep", **options)
+    single = gym.make(ID, **options)
+    envs.reset(seed=7)
+    single.reset(seed=7)
+    over = False
+    while not over:
+        _, rewards, _, truncated, info = envs.step(np.full((1, 2), 0.3, np.float32))
+        _, expected, _, over, _ = single.step(np.full(2, 0.3, np.float32))
+        assert bool(truncated[0]) == over
+    assert rewards[0] == pytest.approx(expected, abs=1e-3)
+    assert "viper/return" in info and "viper/frame" not in info["final_info"]
+
+
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
 def test_atari_vector_environments(mode):
     """Every reward is the likelihood of the recorded frames of one episode."""

@@ -82,6 +82,20 @@ def test_monitor_inside_sees_the_task_and_outside_the_video(model):
         assert infos[0]["TimeLimit.truncated"]
 
 
+@pytest.mark.filterwarnings("ignore:.*reward_clip")
+@pytest.mark.parametrize("terminate", [False, True])
+def test_how_an_episode_ended_is_left_as_it_was(model, terminate):
+    seen = []
+    bare = DummyVecEnv([lambda: CodedEnv(5, terminate, pixels=False)])
+    inside = DummyVecEnv([lambda: FrameInInfo(CodedEnv(5, terminate, pixels=False))])
+    for venv in (bare, viper(inside, model)):
+        venv.reset()
+        for _ in range(5):
+            _, _, dones, infos = venv.step(np.zeros(1, int))
+        seen.append((dones[0], infos[0]["TimeLimit.truncated"], *infos[0]["terminal_observation"]))
+    assert seen[0] == seen[1] == (True, not terminate, 0, 5)
+
+
 def test_evaluate_policy_reports_the_reward_that_the_agent_receives(model):
     agent = PPO("MlpPolicy", coded(pixels=False), n_steps=8, batch_size=8)
     venv = DummyVecEnv([lambda: FrameInInfo(CodedEnv(6, pixels=False))])

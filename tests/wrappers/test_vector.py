@@ -8,6 +8,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from conftest import CodedEnv, coded_frame, random_video_model, toy_bundle
 from viper_gym.errors import FrameMismatch, PreprocessingMismatch
 from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.wrappers.frames import FrameInInfo
 from viper_gym.wrappers.single import ViperRewardWrapper
 from viper_gym.wrappers.vector import ViperVectorRewardWrapper
 
@@ -46,6 +47,10 @@ def makers(pixels: bool, n: int = 3, kind: type[CodedEnv] = Copying) -> list:
     return [lambda i=i: kind(LENGTHS[i % 3], pixels=pixels, first=5 * i) for i in range(n)]
 
 
+def as_it_is(env: gym.Env) -> gym.Env:
+    return env
+
+
 def same_numbers(a: dict, b: dict) -> None:
     for key, value in b.items():
         if key.startswith("viper/") and key != "viper/time_share":
@@ -54,24 +59,30 @@ def same_numbers(a: dict, b: dict) -> None:
 
 @pytest.mark.parametrize("n", [1, 3, 8])
 @pytest.mark.parametrize(
-    ("pixels", "mode", "kind"),
+    ("pixels", "mode", "kind", "wrap"),
     [
-        (True, AutoresetMode.NEXT_STEP, Copying),
-        (True, AutoresetMode.NEXT_STEP, CodedEnv),
-        (False, AutoresetMode.NEXT_STEP, Copying),
-        (True, AutoresetMode.SAME_STEP, Copying),
-        (True, AutoresetMode.DISABLED, CodedEnv),
-        (False, AutoresetMode.DISABLED, Copying),
+        (True, AutoresetMode.NEXT_STEP, Copying, as_it_is),
+        (True, AutoresetMode.NEXT_STEP, CodedEnv, as_it_is),
+        (False, AutoresetMode.NEXT_STEP, Copying, as_it_is),
+        (False, AutoresetMode.NEXT_STEP, Copying, FrameInInfo),
+        (True, AutoresetMode.SAME_STEP, Copying, as_it_is),
+        (True, AutoresetMode.SAME_STEP, CodedEnv, FrameInInfo),  # it overwrites the last image
+        (False, AutoresetMode.SAME_STEP, CodedEnv, FrameInInfo),
+        (True, AutoresetMode.DISABLED, CodedEnv, as_it_is),
+        (False, AutoresetMode.DISABLED, Copying, as_it_is),
     ],
 )
-def test_gymnasium_vector_equals_single(model, pixels, mode, kind, n):
+def test_gymnasium_vector_equals_single(model, pixels, mode, kind, wrap, n):
     tasks = ["ab"[i % 2] for i in range(n)]
-    envs = SyncVectorEnv(makers(pixels, n, kind), autoreset_mode=mode)
+    envs = SyncVectorEnv(
+        [lambda m=m: wrap(m()) for m in makers(pixels, n, kind)], autoreset_mode=mode
+    )
     envs = ViperVectorRewardWrapper(envs, model, tasks, reward_scale="per_token")
     envs.reset(seed=0)
     seen: list[list[dict]] = [[] for _ in range(n)]
     for _ in range(STEPS):
         _, rewards, terminated, truncated, infos = envs.step(np.zeros(n, int))
+        assert "viper/frame" not in {**infos, **infos.get("final_info", {})}
         for i in range(n):
             keys = [k for k in infos if k.startswith("viper/") and infos[f"_{k}"][i]]
             if keys:
@@ -96,9 +107,9 @@ def test_gymnasium_vector_equals_single(model, pixels, mode, kind, n):
 @pytest.mark.parametrize(
     ("pixels", "kind", "wrap"),
     [
-        (True, Copying, lambda env: env),
-        (True, CodedEnv, sb3.FrameInInfo),  # it overwrites the last image that SB3 hands on
-        (False, CodedEnv, sb3.FrameInInfo),
+        (True, Copying, as_it_is),
+        (True, CodedEnv, FrameInInfo),  # it overwrites the last image that SB3 hands on
+        (False, CodedEnv, FrameInInfo),
     ],
     ids=["pixels", "reused buffer", "state"],
 )
@@ -126,20 +137,23 @@ def test_sb3_equals_single(model, pixels, kind, wrap, n):
         )
 
 
+class Counting:
+    """A bonus that is the number of the environment."""
+
+    def __init__(self):
+        self.batches = []
+
+    def compute(self, transition):
+        return np.arange(len(transition.frame), dtype=np.float32)
+
+    def update(self, transition):
+        self.batches.append(len(transition.frame))
+
+    def state_dict(self):
+        return {}
+
+
 def test_one_bonus_learns_from_all_environments(model):
-    class Counting:
-        def __init__(self):
-            self.batches = []
-
-        def compute(self, transition):
-            return np.arange(len(transition.frame), dtype=np.float32)
-
-        def update(self, transition):
-            self.batches.append(len(transition.frame))
-
-        def state_dict(self):
-            return {}
-
     bonus = Counting()
     envs = ViperVectorRewardWrapper(
         SyncVectorEnv(makers(True)), model, "a", reward_scale="raw", bonus=bonus, beta=2.0
@@ -152,8 +166,19 @@ def test_one_bonus_learns_from_all_environments(model):
 
 def test_render_of_same_step_resets_is_refused(model):
     envs = SyncVectorEnv(makers(False), autoreset_mode=AutoresetMode.SAME_STEP)
-    with pytest.raises(FrameMismatch, match="NEXT_STEP"):
-        ViperVectorRewardWrapper(envs, model, "a")
+    envs = ViperVectorRewardWrapper(envs, model, "a")
+    with pytest.raises(FrameMismatch, match=r"FrameInInfo.*NEXT_STEP"):
+        envs.reset()
+
+
+def test_a_last_observation_that_was_overwritten_is_warned_of_once(model):
+    envs = SyncVectorEnv(makers(True, kind=CodedEnv), autoreset_mode=AutoresetMode.SAME_STEP)
+    envs = ViperVectorRewardWrapper(envs, model, "a", reward_scale="raw")
+    envs.reset(seed=0)
+    with pytest.warns(UserWarning, match="FrameInInfo") as record:
+        for _ in range(12):
+            envs.step(np.zeros(3, int))
+    assert len(record) == 1
 
 
 def test_sb3_without_frames_says_how_to_get_them(model):
@@ -183,8 +208,30 @@ def test_preprocessing_of_every_environment_is_checked(model):
 
 def test_step_before_reset_is_an_error(model):
     envs = ViperVectorRewardWrapper(SyncVectorEnv(makers(True)), model, "a")
-    with pytest.raises(gym.error.ResetNeeded):
-        envs.step(np.zeros(3, int))
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    venv = sb3.ViperVecEnvWrapper(DummyVecEnv(makers(True)), model, "a")
+    for vector in (envs, venv):
+        with pytest.raises(gym.error.ResetNeeded):
+            vector.step(np.zeros(3, int))
+
+
+def test_weight_of_the_bonus_can_be_changed_between_steps(model):
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    options = {"task": "a", "bonus": Counting(), "beta": 0.5}
+    for vector in (
+        ViperVectorRewardWrapper(SyncVectorEnv(makers(True)), model, **options),
+        sb3.ViperVecEnvWrapper(DummyVecEnv(makers(True)), model, **options),
+    ):
+        vector.reset()
+        assert vector.beta == 0.5
+        vector.beta = 3.0
+        _, rewards, *_, infos = vector.step(np.zeros(3, int))
+        if isinstance(infos, dict):
+            infos = [{k: infos[k][i] for k in infos} for i in range(3)]
+        assert [i["viper/bonus"] for i in infos] == [0.0, 3.0, 6.0]
+        assert rewards == pytest.approx([i["viper/reward"] + i["viper/bonus"] for i in infos])
 
 
 def test_reset_mask_starts_only_those_episodes(model):

@@ -24,6 +24,14 @@ def check_bonus(bonus: str | Bonus | None) -> None:
         )
 
 
+def name_of(bonus: str | Bonus | None) -> str | None:
+    """The name `make_bonus` knows it by, or that of its class."""
+    if bonus is None or isinstance(bonus, str):
+        return bonus
+    known = {RND: "rnd", Disagreement: "disagreement"}
+    return known.get(type(bonus), type(bonus).__name__)
+
+
 def make_bonus(bonus: str | Bonus, image_size: int | tuple[int, int]) -> Bonus:
     """The bonus itself.
 

@@ -40,6 +40,8 @@ class DMCEnv(gym.Env):
         RenderingUnavailable: no OpenGL backend works (at the first frame).
     """
 
+    _spec: Any = None
+
     def __init__(
         self,
         task: str,
@@ -55,6 +57,8 @@ class DMCEnv(gym.Env):
         configure_headless_gl()
         suite = require("dm_control.suite", extra="dmc")
         self.task = task
+        self.spec_kwargs: dict[str, Any] = {}
+        """what the environment's spec records in place of objects it was made with"""
         self.view = view or spec.view
         if render_quality is not None:
             self.view = replace(self.view, render_quality=render_quality)
@@ -81,6 +85,17 @@ class DMCEnv(gym.Env):
             self.observation_space = gym.spaces.Box(-np.inf, np.inf, (width,), np.float32)
         fps = round(1.0 / (self._env.control_timestep() * self.action_repeat))
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": fps}
+
+    @property
+    def spec(self) -> Any:
+        """Gymnasium's record of how this was made; holds no models, which it would copy."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: Any) -> None:
+        if spec is not None and self.spec_kwargs:
+            spec.kwargs = {**spec.kwargs, **self.spec_kwargs}
+        self._spec = spec
 
     @property
     def preprocessing(self) -> dict[str, Any]:

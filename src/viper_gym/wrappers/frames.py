@@ -11,6 +11,7 @@ import numpy as np
 from viper_gym.errors import FrameMismatch
 
 Newest = Callable[[np.ndarray], np.ndarray]
+INFO_FRAME = "viper/frame"
 
 
 # functions with names, so that a wrapper that holds one can be pickled
@@ -35,7 +36,8 @@ def newest_frame(space: gym.Space[Any]) -> Newest | None:
 
     Frame stacks hold the newest frame last, as `FrameStackObservation`, `VecFrameStack` and
     ale-py's vector environments do. Understood are uint8 boxes
-    (H, W, 3k), (3k, H, W), (k, H, W, 3) and (k, 3, H, W) with H = W.
+    (H, W, 3k), (3k, H, W), (k, H, W, 3) and (k, 3, H, W) with H = W. Three grey pictures in a
+    stack look like one of three colours: give grey environments `FrameInInfo`.
 
     Returns:
         A function (…, *space.shape) -> uint8 (…, H, W, 3), a view; None if the observations
@@ -68,3 +70,28 @@ def rendered_frame(env: gym.Env[Any, Any]) -> np.ndarray:
             f"{type(frame).__name__}: make the environment with render_mode='rgb_array'"
         )
     return np.array(frame)
+
+
+class FrameInInfo(gym.Wrapper, gym.utils.RecordConstructorArgs):
+    """Puts what `render()` shows into `info["viper/frame"]`, uint8 (H, W, 3).
+
+    A vector environment that resets within the step that ends an episode (Stable-Baselines3's
+    all do, Gymnasium's with `AutoresetMode.SAME_STEP`) hides the last frame, so it has to be
+    taken inside: give this class to `make_vec_env(…, wrapper_class=)` or
+    `gym.make_vec(…, wrappers=[FrameInInfo])` where the observations are no images, or where the
+    environments reuse the array of their observations. Asynchronous environments then draw in
+    parallel, too.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]):
+        gym.utils.RecordConstructorArgs.__init__(self)
+        gym.Wrapper.__init__(self, env)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        observation, info = self.env.reset(seed=seed, options=options)
+        return observation, {**info, INFO_FRAME: rendered_frame(self.env)}
+
+    def step(self, action: Any):
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        info = {**info, INFO_FRAME: rendered_frame(self.env)}
+        return observation, reward, terminated, truncated, info

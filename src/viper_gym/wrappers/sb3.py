@@ -8,13 +8,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from viper_gym.errors import FrameMismatch
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import ScaleKind
+from viper_gym.optional import require
 from viper_gym.types import (
     INFO_BONUS,
     INFO_RETURN,
@@ -24,32 +22,19 @@ from viper_gym.types import (
     STEP_INFO,
     Bonus,
 )
-from viper_gym.wrappers.frames import newest_frame, rendered_frame
+from viper_gym.wrappers.frames import INFO_FRAME, FrameInInfo, newest_frame
 from viper_gym.wrappers.scoring import RewardOptions, Scorer
 
-INFO_FRAME = "viper/frame"
+require("stable_baselines3", extra="sb3")  # a better error than the import's own
 
+from stable_baselines3.common.callbacks import BaseCallback  # noqa: E402
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper  # noqa: E402
+from stable_baselines3.common.vec_env.base_vec_env import (  # noqa: E402
+    VecEnvObs,
+    VecEnvStepReturn,
+)
 
-class FrameInInfo(gym.Wrapper, gym.utils.RecordConstructorArgs):
-    """Puts what `render()` shows into `info["viper/frame"]`, uint8 (H, W, 3).
-
-    A `VecEnv` resets an environment within the step that ends its episode, so the last
-    frame can only be taken inside; give this class to `make_vec_env(…, wrapper_class=)`
-    where the observations are no images.
-    """
-
-    def __init__(self, env: gym.Env[Any, Any]):
-        gym.utils.RecordConstructorArgs.__init__(self)
-        gym.Wrapper.__init__(self, env)
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
-        observation, info = self.env.reset(seed=seed, options=options)
-        return observation, {**info, INFO_FRAME: rendered_frame(self.env)}
-
-    def step(self, action: Any):
-        observation, reward, terminated, truncated, info = self.env.step(action)
-        info = {**info, INFO_FRAME: rendered_frame(self.env)}
-        return observation, reward, terminated, truncated, info
+__all__ = ["FrameInInfo", "LogRewards", "ViperVecEnvWrapper"]
 
 
 class ViperVecEnvWrapper(VecEnvWrapper):
@@ -122,6 +107,15 @@ class ViperVecEnvWrapper(VecEnvWrapper):
         """The exploration bonus, for its `state_dict`."""
         return self._scorer.bonus
 
+    @property
+    def beta(self) -> float:
+        """Weight of the bonus; may be set between steps, to let exploration fade."""
+        return self._scorer.beta
+
+    @beta.setter
+    def beta(self, value: float) -> None:
+        self._scorer.beta = value
+
     def reset(self) -> VecEnvObs:
         observations = self.venv.reset()
         frames = self._frames(observations, self.venv.unwrapped.reset_infos)
@@ -129,6 +123,8 @@ class ViperVecEnvWrapper(VecEnvWrapper):
         return observations
 
     def step_async(self, actions: np.ndarray) -> None:
+        if not self._scorer.started:
+            raise gym.error.ResetNeeded("call reset() before step()")
         self._actions = self._scorer.flat_actions(actions)
         self.venv.step_async(actions)
 
@@ -192,7 +188,6 @@ class LogRewards(BaseCallback):
 
 def _said(venv: VecEnv) -> list[dict[str, Any] | None]:
     """What each environment says of its frames, None where it says nothing."""
-    try:
-        return list(venv.get_attr("preprocessing"))
-    except AttributeError:
+    if not venv.has_attr("preprocessing"):  # asking for it would kill a SubprocVecEnv's workers
         return [None] * venv.num_envs
+    return list(venv.get_attr("preprocessing"))

@@ -12,7 +12,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from viper_gym.bonus.choose import check_bonus
+from viper_gym.bonus.choose import check_bonus, name_of
 from viper_gym.checkpoints.bundle import BundleConfig, read_config
 from viper_gym.checkpoints.resolve import resolve
 from viper_gym.errors import UnknownTask
@@ -67,6 +67,7 @@ class Scorer:
             raise ValueError(f"{n} environments, but {len(tasks)} tasks")
         self._options = o = options
         check_bonus(o.bonus)
+        self.beta = o.beta
         self._model: VideoRewardModel | None = None
         self.config: BundleConfig
         if isinstance(checkpoint, VideoRewardModel):
@@ -76,7 +77,7 @@ class Scorer:
             self.config = read_config(folder)
             # The networks are loaded at the first reset: a wrapped environment can be made in
             # one process and used in another.
-            self._load = (str(folder), None, o.device, o.dtype)
+            self._load = (str(folder), o.device, o.dtype)
         known = self.config.tasks
         self.tasks = [known[0] if t is None and len(known) == 1 else t for t in tasks]
         for task in self.tasks:
@@ -173,7 +174,7 @@ class Scorer:
         bonus = np.zeros(len(which))
         if self._explorer is not None:
             features = self._stream.features(which)
-            bonus = o.beta * self._explorer.score(which, actions, frames, features)
+            bonus = self.beta * self._explorer.score(which, actions, frames, features)
         task = np.asarray(task_rewards, np.float64)
         self.returns[which] += viper
         self.task_returns[which] += task
@@ -196,10 +197,11 @@ class Scorer:
 def recorded_arguments(
     checkpoint: str | Path | VideoRewardModel, options: RewardOptions
 ) -> dict[str, Any]:
-    """Arguments as a spec may hold them: deep-copied and pickled, so never a model or a bonus."""
-    bonus = options.bonus
-    return {
-        **vars(options),
-        "checkpoint": checkpoint if isinstance(checkpoint, str) else str(checkpoint),
-        "bonus": bonus if isinstance(bonus, str) or bonus is None else type(bonus).__name__,
-    }
+    """Arguments as a spec may hold them: deep-copied and pickled, so never a model or a bonus.
+
+    A model is recorded as what it was loaded from, a bonus of this package by its name (with its
+    default settings); others by the names of their classes, which cannot be made again.
+    """
+    if isinstance(checkpoint, VideoRewardModel):
+        checkpoint = checkpoint.source or type(checkpoint).__name__
+    return {**vars(options), "checkpoint": str(checkpoint), "bonus": name_of(options.bonus)}

@@ -96,6 +96,15 @@ class ViperRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         return self._scorer.bonus
 
     @property
+    def beta(self) -> float:
+        """Weight of the bonus; may be set between steps, to let exploration fade."""
+        return self._scorer.beta
+
+    @beta.setter
+    def beta(self, value: float) -> None:
+        self._scorer.beta = value
+
+    @property
     def task(self) -> str | None:
         """The task whose likelihood is the reward."""
         return self._scorer.tasks[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from viper_gym.errors import FrameMismatch
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import ScaleKind
 from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, INFO_TIME_SHARE, STEP_INFO, Bonus
-from viper_gym.wrappers.frames import newest_frame
+from viper_gym.wrappers.frames import INFO_FRAME, newest_frame
 from viper_gym.wrappers.scoring import RewardOptions, Scorer
 
 SB3_WRAPPER = "viper_gym.wrappers.sb3.ViperVecEnvWrapper for Stable-Baselines3"
@@ -24,8 +25,10 @@ SB3_WRAPPER = "viper_gym.wrappers.sb3.ViperVecEnvWrapper for Stable-Baselines3"
 class ViperVectorRewardWrapper(VectorWrapper):
     """`ViperRewardWrapper` for a vector environment: every number is the same, in arrays.
 
-    Frames are the observations where these are uint8 RGB images or stacks of them, else
-    `render()` of the vector environment (a tuple of frames). Info values are arrays
+    Frames are the `info["viper/frame"]` of `FrameInInfo` where the environments have it, else the
+    observations where these are uint8 RGB images or stacks of them, else `render()` of the
+    vector environment (a tuple of frames). A step costs one model call, and a second one if
+    episodes begin in it. Info values are arrays
     (num_envs,) with their `_key` masks, as Gymnasium's vector environments have them. The
     three autoreset modes are followed: a step that only resets gives reward 0 and no info;
     windows never cross episodes.
@@ -39,9 +42,9 @@ class ViperVectorRewardWrapper(VectorWrapper):
 
     Raises:
         CheckpointError, UnknownTask, PreprocessingMismatch: when wrapping.
-        FrameMismatch: at reset, if the frames do not fit the model; when wrapping, if frames
-            come from `render()` and the environment resets in the same step, which hides the
-            last frame of every episode.
+        FrameMismatch: at reset, if the frames do not fit the model, or come from `render()`
+            while the environment resets in the same step, which hides the last frame of every
+            episode.
 
     Example:
         >>> envs = gym.make_vec("Hopper-v5", 8, render_mode="rgb_array", width=64, height=64)
@@ -74,12 +77,9 @@ class ViperVectorRewardWrapper(VectorWrapper):
         )
         self._scorer = Scorer(checkpoint, task, _said(env), options, env.single_action_space)
         self._newest = newest_frame(env.single_observation_space)
-        self._mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
-        if self._newest is None and self._mode == AutoresetMode.SAME_STEP:
-            raise FrameMismatch(
-                "frames come from render(), and environments that reset in the same step hide "
-                "their last frame: use autoreset_mode NEXT_STEP, or observe pixels"
-            )
+        mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        self._mode = getattr(env.unwrapped, "autoreset_mode", mode)
+        self._warned = False
         self._over = np.zeros(env.num_envs, bool)
 
     @property
@@ -92,12 +92,32 @@ class ViperVectorRewardWrapper(VectorWrapper):
         """The exploration bonus, for its `state_dict`."""
         return self._scorer.bonus
 
+    @property
+    def beta(self) -> float:
+        """Weight of the bonus; may be set between steps, to let exploration fade."""
+        return self._scorer.beta
+
+    @beta.setter
+    def beta(self, value: float) -> None:
+        self._scorer.beta = value
+
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None):
         mask = np.ones(self.num_envs, bool)
         if options and "reset_mask" in options:  # read first: the environment pops it
             mask = np.array(options["reset_mask"], bool)
         observations, info = self.env.reset(seed=seed, options=options)
-        self._scorer.reset(mask, self._frames(observations)[mask])
+        if (
+            self._newest is None
+            and self._mode == AutoresetMode.SAME_STEP
+            and INFO_FRAME not in info
+        ):
+            raise FrameMismatch(
+                "frames come from render(), and environments that reset in the same step hide "
+                "their last frame: make them with wrappers=[viper_gym.wrappers.frames."
+                "FrameInInfo], use autoreset_mode NEXT_STEP, or observe pixels"
+            )
+        self._scorer.reset(mask, self._frames(observations, info)[mask])
+        info = _without_frames(info)
         self._over &= ~mask
         return observations, info
 
@@ -108,16 +128,14 @@ class ViperVectorRewardWrapper(VectorWrapper):
         chosen = () if self.bonus is None else iterate(self.env.action_space, actions)
         flat = self._scorer.flat_actions(chosen)
         observations, task_rewards, terminated, truncated, info = self.env.step(actions)
-        frames = self._frames(observations)
+        frames = self._frames(observations, info)
         # Under NEXT_STEP the environments that were over have only been reset by this step.
         fresh = self._over if self._mode == AutoresetMode.NEXT_STEP else np.zeros_like(self._over)
         scored, over = ~fresh, terminated | truncated
         shown = frames
         if self._mode == AutoresetMode.SAME_STEP and over.any():
-            shown = frames.copy()
-            for i in np.flatnonzero(over):
-                shown[i] = self._newest(info["final_obs"][i])  # type: ignore[misc]
-        rewards, info = np.zeros(self.num_envs), dict(info)
+            shown = self._with_last_frames(frames, np.flatnonzero(over), info)
+        rewards, info = np.zeros(self.num_envs), _without_frames(info)
         if scored.any():
             which = np.flatnonzero(scored)
             terms = self._scorer.score(
@@ -141,8 +159,32 @@ class ViperVectorRewardWrapper(VectorWrapper):
         self._over = over.copy()
         return observations, rewards, terminated, truncated, info
 
-    def _frames(self, observations: Any) -> np.ndarray:
+    def _with_last_frames(
+        self, frames: np.ndarray, over: np.ndarray, info: dict[str, Any]
+    ) -> np.ndarray:
+        """`frames`, but of the environments `over` the last frame and not the next first one."""
+        shown = frames.copy()
+        inside = info.get("final_info", {}).get(INFO_FRAME)
+        for i in over:
+            if inside is not None:
+                shown[i] = inside[i]
+            else:
+                shown[i] = self._newest(info["final_obs"][i])  # type: ignore[misc]
+        same = [np.array_equal(shown[i], frames[i]) for i in over]
+        if inside is None and not self._warned and any(same):
+            self._warned = True
+            warnings.warn(
+                "the last observation of an episode equals the first of the next: if the "
+                "environments reuse their observation array, the last reward of every episode is "
+                "wrong; make them with wrappers=[viper_gym.wrappers.frames.FrameInInfo]",
+                stacklevel=3,
+            )
+        return shown
+
+    def _frames(self, observations: Any, info: dict[str, Any]) -> np.ndarray:
         """uint8 (n, H, W, 3)."""
+        if INFO_FRAME in info:
+            return np.asarray(info[INFO_FRAME])
         if self._newest is not None:
             return self._newest(np.asarray(observations))
         try:
@@ -159,11 +201,20 @@ class ViperVectorRewardWrapper(VectorWrapper):
 
 def _said(env: VectorEnv) -> list[dict[str, Any] | None]:
     """What each environment says of its frames, None where it says nothing."""
-    try:
-        values = env.unwrapped.get_attr("preprocessing")  # type: ignore[attr-defined]
-    except AttributeError:
+    inner: Any = env.unwrapped
+    # asking for what is not there would kill the workers of an AsyncVectorEnv
+    if not hasattr(inner, "call") or not all(inner.call("has_wrapper_attr", "preprocessing")):
         return [None] * env.num_envs
-    return list(values)
+    return list(inner.get_attr("preprocessing"))
+
+
+def _without_frames(info: dict[str, Any]) -> dict[str, Any]:
+    """Frames are large, and not the agent's business."""
+    hidden = (INFO_FRAME, f"_{INFO_FRAME}")
+    info = {key: value for key, value in info.items() if key not in hidden}
+    if isinstance(info.get("final_info"), dict):
+        info["final_info"] = {k: v for k, v in info["final_info"].items() if k not in hidden}
+    return info
 
 
 def _put(info: dict[str, Any], key: str, which: np.ndarray, values: np.ndarray, n: int) -> None:

@@ -42,6 +42,9 @@ class Args:
     out: Path = Path("runs/sb3_sac_state")
     beta: float = 0.5
     """weight of the RND exploration bonus; 0 does without"""
+    fade: int = 0
+    """steps over which that weight falls to zero, for tasks once learned and left again out of
+    curiosity; 0 keeps it"""
     clip_low: float = 0.0
     """lower bound of the scaled reward (0: best cheap behaviour, 1: expert); at 0 nothing that is
     cheap pays more than anything else, so that agents do not settle on the calmest of it"""
@@ -52,7 +55,7 @@ class Args:
     threads: int = 1
 
 
-def make(args: Args, envs: int, seed: int, beta: float) -> VecEnv:
+def make(args: Args, envs: int, seed: int, beta: float) -> ViperVecEnvWrapper:
     venv = make_vec_env(
         args.env,
         envs,
@@ -73,13 +76,17 @@ def make(args: Args, envs: int, seed: int, beta: float) -> VecEnv:
 class LogReturns(BaseCallback):
     """Both returns of every finished episode, and deterministic evaluations now and then."""
 
-    def __init__(self, args: Args, eval_env: VecEnv):
+    def __init__(self, args: Args, rewards: ViperVecEnvWrapper, eval_env: VecEnv):
         super().__init__()
+        self.rewards = rewards
         self.args, self.eval_env, self.start = args, eval_env, time.time()
         self.file = (args.out / "metrics.jsonl").open("w", buffering=1)
         self.next_eval = args.eval_every
 
     def _on_step(self) -> bool:
+        if self.args.fade:
+            left = max(0.0, 1 - self.num_timesteps / self.args.fade)
+            self.rewards.beta = self.args.beta * left
         for info in self.locals["infos"]:
             if "viper/task_return" in info:
                 self.log("train", info)
@@ -130,7 +137,7 @@ def main(args: Args) -> None:
         seed=args.seed,
         device="cpu",
     )
-    callback = LogReturns(args, eval_env)
+    callback = LogReturns(args, venv, eval_env)
     model.learn(args.steps, callback=callback)
     model.save(args.out / "policy.zip")
     final = make(args, args.final_episodes, 20_000, beta=0.0)

@@ -5,8 +5,12 @@ import json
 import re
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
+import yaml
+
+from viper_gym.checkpoints.index import read_index
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -31,9 +35,9 @@ def scalars(folder: Path) -> dict[str, list[float]]:
 
 
 def test_three_lines(capsys):
-    load("three_lines").main(steps=5)
+    load("three_lines").main(steps=200)
     rows = re.findall(r"video reward\s+(\S+)\s+task reward (\S+)", capsys.readouterr().out)
-    assert len(rows) == 5 and len({video for video, _ in rows}) > 1
+    assert len(rows) == 200 and len({video for video, _ in rows}) > 1
 
 
 def test_cleanrl_sac(tmp_path):
@@ -47,7 +51,7 @@ def test_cleanrl_sac(tmp_path):
 def test_cleanrl_ppo(tmp_path):
     ppo = load("cleanrl_ppo_pixels")
     ppo.main(
-        ppo.Args(total_timesteps=128, num_envs=2, num_steps=32, epochs=1, out=tmp_path)
+        ppo.Args(total_timesteps=256, num_envs=2, num_steps=64, epochs=1, out=tmp_path)
     )  # fmt: skip
     logged = scalars(tmp_path)
     assert len(logged["charts/video_reward"]) == 2
@@ -57,7 +61,7 @@ def test_cleanrl_ppo(tmp_path):
 def test_sb3_ppo(tmp_path):
     pytest.importorskip("stable_baselines3", reason="needs the extra 'sb3'")
     ppo = load("sb3_ppo")
-    ppo.main(ppo.Args(steps=128, envs=2, rollout=32, out=tmp_path))
+    ppo.main(ppo.Args(steps=256, envs=2, rollout=64, out=tmp_path))
     logged = scalars(tmp_path)
     assert {"viper/reward", "viper/bonus"} <= set(logged)
     assert (tmp_path / "policy.zip").exists()
@@ -67,7 +71,9 @@ def test_sb3_sac(tmp_path):
     pytest.importorskip("stable_baselines3", reason="needs the extra 'sb3'")
     sac = load("sb3_sac_state")
     sac.main(
-        sac.Args("viper/dmc-cup_catch-v0", steps=1100, envs=2, final_episodes=1, out=tmp_path)
+        sac.Args(
+            "viper/dmc-cup_catch-v0", steps=1100, envs=2, fade=900, final_episodes=1, out=tmp_path
+        )
     )  # fmt: skip
     lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [x["phase"] for x in lines] == ["train"] * 2 + ["final"]
@@ -75,24 +81,39 @@ def test_sb3_sac(tmp_path):
 
 
 def test_custom_bonus(capsys):
-    load("custom_bonus").main(steps=60)
+    load("custom_bonus").main(steps=100)
     out = capsys.readouterr().out
     paid = [float(x) for x in re.findall(r"bonus (\S+)", out)]
     pictures = int(re.search(r"(\d+) different pictures", out)[1])
     assert len(paid) == 2 and paid[1] < paid[0]  # known pictures pay less
-    assert 4 < pictures < 240
+    assert 4 < pictures < 400
 
 
 def test_the_shown_differences_are_in_the_scripts():
     """What examples/README.md shows as added lines stands so in the scripts it names."""
     text = (EXAMPLES / "README.md").read_text()
-    sections = re.findall(r"\*\*.*?\*\* \((.*?)\)\n\n```diff\n(.*?)```", text, re.DOTALL)
-    assert len(sections) == 3
+    sections = re.findall(r"\*\*.*?\*\* \((.*?)\).*?\n\n```diff\n(.*?)```", text, re.DOTALL)
+    assert {name for names, _ in sections for name in names.split(", ")} == {
+        file.name for file in EXAMPLES.glob("*.py")
+    }
     for names, diff in sections:
         added = [line[1:].strip() for line in diff.splitlines() if line.startswith("+")]
         for name in names.split(", "):
             script = (EXAMPLES / name).read_text()
-            assert [x for x in added if x not in script] == [], name
+            assert added and [x for x in added if x not in script] == [], name
+
+
+def test_zoo_file_gives_what_the_algorithm_and_the_environments_take():
+    """Read as RL Baselines3 Zoo reads it; every key but its own is an argument of SAC."""
+    sac = pytest.importorskip("stable_baselines3", reason="needs the extra 'sb3'").SAC
+    own = {"n_timesteps", "policy", "monitor_kwargs"}
+    by_env = yaml.safe_load((EXAMPLES / "rl_zoo/sac.yml").read_text())
+    assert {f"viper/dmc-{task}-v0" for task in read_index()["dmc"].tasks} == set(by_env)
+    for options in by_env.values():
+        assert isinstance(options["n_timesteps"], float)
+        assert eval(options["monitor_kwargs"])["info_keywords"][0] == "viper/task_return"
+        env = gym.make(next(iter(by_env)), observation="state", device="cpu")
+        sac(options["policy"], env, **{k: v for k, v in options.items() if k not in own})
 
 
 def test_every_example_is_listed():

@@ -23,7 +23,7 @@ from viper_gym.types import (
     Bonus,
 )
 from viper_gym.wrappers.frames import INFO_FRAME, FrameInInfo, newest_frame
-from viper_gym.wrappers.scoring import RewardOptions, Scorer
+from viper_gym.wrappers.scoring import RewardOptions, ScoredByVideo, Scorer
 
 require("stable_baselines3", extra="sb3")  # a better error than the import's own
 
@@ -37,7 +37,7 @@ from stable_baselines3.common.vec_env.base_vec_env import (  # noqa: E402
 __all__ = ["FrameInInfo", "LogRewards", "ViperVecEnvWrapper"]
 
 
-class ViperVecEnvWrapper(VecEnvWrapper):
+class ViperVecEnvWrapper(ScoredByVideo, VecEnvWrapper):
     """`ViperRewardWrapper` for a `VecEnv`: the same numbers, one model call a step for all.
 
     Frames are the observations where these are uint8 RGB images, channels first or last,
@@ -96,25 +96,6 @@ class ViperVecEnvWrapper(VecEnvWrapper):
         )
         self._scorer = Scorer(checkpoint, task, _said(venv), options, venv.action_space)
         self._newest = newest_frame(venv.observation_space)
-
-    @property
-    def reward_model(self) -> VideoRewardModel:
-        """The video model behind the reward (loaded on first use)."""
-        return self._scorer.model
-
-    @property
-    def bonus(self) -> Bonus | None:
-        """The exploration bonus, for its `state_dict`."""
-        return self._scorer.bonus
-
-    @property
-    def beta(self) -> float:
-        """Weight of the bonus; may be set between steps, to let exploration fade."""
-        return self._scorer.beta
-
-    @beta.setter
-    def beta(self, value: float) -> None:
-        self._scorer.beta = value
 
     def reset(self) -> VecEnvObs:
         observations = self.venv.reset()

@@ -194,6 +194,31 @@ class Scorer:
             )
 
 
+class ScoredByVideo:
+    """What every wrapper shows of its scorer."""
+
+    _scorer: Scorer
+
+    @property
+    def reward_model(self) -> VideoRewardModel:
+        """The video model behind the reward (loaded on first use)."""
+        return self._scorer.model
+
+    @property
+    def bonus(self) -> Bonus | None:
+        """The exploration bonus, for its `state_dict`."""
+        return self._scorer.bonus
+
+    @property
+    def beta(self) -> float:
+        """Weight of the bonus; may be set between steps, to let exploration fade."""
+        return self._scorer.beta
+
+    @beta.setter
+    def beta(self, value: float) -> None:
+        self._scorer.beta = value
+
+
 def recorded_arguments(
     checkpoint: str | Path | VideoRewardModel, options: RewardOptions
 ) -> dict[str, Any]:

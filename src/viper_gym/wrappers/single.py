@@ -12,10 +12,10 @@ from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import ScaleKind
 from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, INFO_TIME_SHARE, STEP_INFO, Bonus
 from viper_gym.wrappers.frames import newest_frame, rendered_frame
-from viper_gym.wrappers.scoring import RewardOptions, Scorer, recorded_arguments
+from viper_gym.wrappers.scoring import RewardOptions, ScoredByVideo, Scorer, recorded_arguments
 
 
-class ViperRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
+class ViperRewardWrapper(ScoredByVideo, gym.Wrapper, gym.utils.RecordConstructorArgs):
     """Replace the task reward by the scaled log-likelihood of what the agent shows.
 
     `step(a_t)` returns x_{t+1} and the reward that scores x_{t+1} given the frames before it
@@ -84,25 +84,6 @@ class ViperRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         said = getattr(env.unwrapped, "preprocessing", None)
         self._scorer = Scorer(checkpoint, task, [said], options, env.action_space)
         self._newest = newest_frame(env.observation_space)
-
-    @property
-    def reward_model(self) -> VideoRewardModel:
-        """The video model behind the reward (loaded on first use)."""
-        return self._scorer.model
-
-    @property
-    def bonus(self) -> Bonus | None:
-        """The exploration bonus, for its `state_dict`."""
-        return self._scorer.bonus
-
-    @property
-    def beta(self) -> float:
-        """Weight of the bonus; may be set between steps, to let exploration fade."""
-        return self._scorer.beta
-
-    @beta.setter
-    def beta(self, value: float) -> None:
-        self._scorer.beta = value
 
     @property
     def task(self) -> str | None:

@@ -17,12 +17,12 @@ from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import ScaleKind
 from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, INFO_TIME_SHARE, STEP_INFO, Bonus
 from viper_gym.wrappers.frames import INFO_FRAME, newest_frame
-from viper_gym.wrappers.scoring import RewardOptions, Scorer
+from viper_gym.wrappers.scoring import RewardOptions, ScoredByVideo, Scorer
 
 SB3_WRAPPER = "viper_gym.wrappers.sb3.ViperVecEnvWrapper for Stable-Baselines3"
 
 
-class ViperVectorRewardWrapper(VectorWrapper):
+class ViperVectorRewardWrapper(ScoredByVideo, VectorWrapper):
     """`ViperRewardWrapper` for a vector environment: every number is the same, in arrays.
 
     Frames are the `info["viper/frame"]` of `FrameInInfo` where the environments have it, else the
@@ -81,25 +81,6 @@ class ViperVectorRewardWrapper(VectorWrapper):
         self._mode = getattr(env.unwrapped, "autoreset_mode", mode)
         self._warned = False
         self._over = np.zeros(env.num_envs, bool)
-
-    @property
-    def reward_model(self) -> VideoRewardModel:
-        """The video model behind the reward (loaded on first use)."""
-        return self._scorer.model
-
-    @property
-    def bonus(self) -> Bonus | None:
-        """The exploration bonus, for its `state_dict`."""
-        return self._scorer.bonus
-
-    @property
-    def beta(self) -> float:
-        """Weight of the bonus; may be set between steps, to let exploration fade."""
-        return self._scorer.beta
-
-    @beta.setter
-    def beta(self, value: float) -> None:
-        self._scorer.beta = value
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None):
         mask = np.ones(self.num_envs, bool)

@@ -51,7 +51,7 @@ class Args:
     eval_every: int = 10_000
     """steps between deterministic evaluation episodes"""
     final_episodes: int = 10
-    """deterministic episodes after training"""
+    """episodes after training of the policy's mean, and as many of the policy as it was trained"""
     threads: int = 1
 
 
@@ -110,13 +110,13 @@ class LogReturns(BaseCallback):
         print(line, flush=True)
 
 
-def play(model: SAC, venv: VecEnv) -> tuple[list[dict], np.ndarray]:
-    """One deterministic episode in every environment: their last infos, frames of the first."""
+def play(model: SAC, venv: VecEnv, deterministic: bool = True) -> tuple[list[dict], np.ndarray]:
+    """One episode in every environment: their last infos, and the frames of the first."""
     venv.seed(10_000)
     observations, frames, last = venv.reset(), [], {}
     while len(last) < venv.num_envs:
         frames.append(venv.get_images()[0])
-        actions, _ = model.predict(observations, deterministic=True)
+        actions, _ = model.predict(observations, deterministic=deterministic)
         observations, _, dones, infos = venv.step(actions)
         last.update({i: infos[i] for i in np.flatnonzero(dones) if i not in last})
     return list(last.values()), np.stack(frames)
@@ -144,6 +144,8 @@ def main(args: Args) -> None:
     infos, frames = play(model, final)
     for info in infos:
         callback.log("final", info)
+    for info in play(model, final, deterministic=False)[0]:
+        callback.log("final as trained", info)
     video_gif(frames, args.out / "behaviour.gif")
 
 

@@ -76,7 +76,7 @@ def test_sb3_sac(tmp_path):
         )
     )  # fmt: skip
     lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [x["phase"] for x in lines] == ["train"] * 2 + ["final"]
+    assert [x["phase"] for x in lines] == ["train"] * 2 + ["final", "final as trained"]
     assert (tmp_path / "behaviour.gif").exists()
 
 

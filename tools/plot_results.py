@@ -32,9 +32,10 @@ def main(args: Args) -> None:
             np.array([e[k] for e in episodes]) for k in ("step", "task_return", "viper_return")
         )
         curves[run.name] = tuple(columns)
-        final = [line["task_return"] for line in lines if line["phase"] == "final"]
-        if final:
-            print(f"{run.name}: final deterministic task return {np.mean(final):.0f} {final}")
+        for phase in ("final", "final as trained"):
+            returns = [line["task_return"] for line in lines if line["phase"] == phase]
+            if returns:
+                print(f"{run.name}: {phase}, task return {np.mean(returns):.0f} {returns}")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     learning_curves(curves, args.title, args.oracle, args.out)
 

@@ -48,3 +48,7 @@ class NonFiniteLikelihood(ViperGymError, FloatingPointError):
 
 class TrainingError(ViperGymError, RuntimeError):
     """Training cannot start or go on (unusable folder, mismatched resume, …)."""
+
+
+class ReplayError(ViperGymError, RuntimeError):
+    """A replay cannot be kept (no space, another shape), or holds nothing to sample yet."""

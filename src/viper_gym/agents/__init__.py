@@ -1,0 +1,1 @@
+"""Agents for any Gymnasium environment; they know nothing of video rewards."""

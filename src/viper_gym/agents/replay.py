@@ -1,0 +1,217 @@
+"""Replay that stores every frame once: uint8, on disk or in memory, stacks built at sampling."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from viper_gym.errors import ReplayError
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """How much is remembered."""
+
+    buffer_size: int = 100_000
+    """steps of all environments together; a frame of 64x64 takes 12 kB"""
+    frame_stack: int = 3
+    """frames an observation"""
+
+
+class Batch(NamedTuple):
+    """Transitions; frames are stacked over channels, the newest last."""
+
+    observations: np.ndarray  # uint8 (B, H, W, 3k)
+    actions: np.ndarray  # float32 (B, A)
+    rewards: np.ndarray  # float32 (B,)
+    discounts: np.ndarray  # float32 (B,), 0 where the episode was terminated
+    next_observations: np.ndarray  # uint8 (B, H, W, 3k)
+
+
+class FrameReplay:
+    """A ring of steps for each environment.
+
+    A slot holds a frame, the action that was taken there, and the reward and termination that
+    followed. Stacks repeat the first frame of an episode; the last frame of one, where no action
+    counts, is never sampled as an observation.
+
+    With a folder the arrays are files: the operating system keeps what fits in memory, and a
+    killed run finds them again. Every slot knows its number in the stream, so that slots which
+    were overwritten after the last `save` are told from those that it counted.
+
+    Args:
+        config: size and stack.
+        num_envs: n.
+        frame_shape: (H, W, 3).
+        action_size: A.
+        folder: where the arrays are kept; None keeps them in memory.
+
+    Raises:
+        ReplayError: the folder cannot be written, is full, or holds another shape.
+    """
+
+    def __init__(
+        self,
+        config: ReplayConfig,
+        num_envs: int,
+        frame_shape: tuple[int, int, int],
+        action_size: int,
+        folder: Path | None = None,
+    ):
+        self.config, self.num_envs = config, num_envs
+        self.slots = max(config.buffer_size // num_envs, config.frame_stack + 2)
+        shapes: dict[str, tuple[tuple[int, ...], Any]] = {
+            "frames": (frame_shape, np.uint8),
+            "actions": ((action_size,), np.float32),
+            "rewards": ((), np.float32),
+            "terminated": ((), np.bool_),
+            "first": ((), np.bool_),
+            "numbers": ((), np.int64),
+        }
+        self._folder = folder
+        self._description = json.dumps(
+            {k: [self.slots, num_envs, *s, np.dtype(d).name] for k, (s, d) in shapes.items()}
+        )
+        self._head = 0  # frames written so far, of each environment
+        self._arrays = {
+            name: _array(folder, name, (self.slots, num_envs, *shape), dtype)
+            for name, (shape, dtype) in shapes.items()
+        }
+        if folder is None or not self._restore():
+            self._arrays["numbers"][:] = -1
+
+    @staticmethod
+    def bytes_needed(config: ReplayConfig, frame_shape: tuple[int, int, int]) -> int:
+        """What a full buffer takes, actions aside."""
+        return config.buffer_size * (int(np.prod(frame_shape)) + 16)
+
+    def __len__(self) -> int:
+        """Transitions that can be sampled."""
+        return int(self._valid().sum())
+
+    def add(
+        self,
+        frames: np.ndarray,
+        first: np.ndarray,
+        actions: np.ndarray,
+        rewards: np.ndarray,
+        terminated: np.ndarray,
+    ) -> None:
+        """Remember one frame of every environment, and what was done there.
+
+        Args:
+            frames: uint8 (n, H, W, 3).
+            first: bool (n,), the frame begins an episode.
+            actions: float32 (n, A), taken at the frame.
+            rewards: float (n,), that followed.
+            terminated: bool (n,), the step ended the episode for good.
+
+        The last frame of an episode is added like any other (what follows it is not looked at),
+        then the first frame of the next.
+        """
+        slot = self._head % self.slots
+        values = (frames, actions, rewards, terminated, first, self._head)
+        names = ("frames", "actions", "rewards", "terminated", "first", "numbers")
+        for name, value in zip(names, values, strict=True):
+            self._arrays[name][slot] = value
+        self._head += 1
+
+    def sample(self, size: int, rng: np.random.Generator) -> Batch:
+        """Uniform transitions.
+
+        Raises:
+            ReplayError: nothing can be sampled yet.
+        """
+        found: list[np.ndarray] = []
+        for _ in range(100):  # nearly every slot is valid, so rejection is quick
+            low = max(0, self._head - self.slots)
+            number = rng.integers(low, max(low + 1, self._head), 2 * size)
+            env = rng.integers(0, self.num_envs, 2 * size)
+            ok = self._is_transition(number, env)
+            found.append(np.stack([number[ok], env[ok]]))
+            if sum(f.shape[1] for f in found) >= size:
+                break
+        else:
+            raise ReplayError("the replay holds no transitions yet: add steps first")
+        number, env = np.concatenate(found, axis=1)[:, :size]
+        a, slot = self._arrays, number % self.slots
+        return Batch(
+            self._stacks(number, env),
+            a["actions"][slot, env],
+            a["rewards"][slot, env],
+            1.0 - a["terminated"][slot, env].astype(np.float32),
+            self._stacks(number + 1, env),
+        )
+
+    def _is_transition(self, number: np.ndarray, env: np.ndarray) -> np.ndarray:
+        """The frame is there, and so is the next one of its episode."""
+        a, here, after = self._arrays, number % self.slots, (number + 1) % self.slots
+        there = (a["numbers"][here, env] == number) & (a["numbers"][after, env] == number + 1)
+        return there & ~a["first"][after, env] & (number + 1 < self._head)
+
+    def _valid(self) -> np.ndarray:
+        numbers = np.arange(max(0, self._head - self.slots), self._head)[:, None]
+        return self._is_transition(numbers, np.arange(self.num_envs)[None])
+
+    def _stacks(self, number: np.ndarray, env: np.ndarray) -> np.ndarray:
+        """The newest frames up to `number`: uint8 (B, H, W, 3k)."""
+        a, k = self._arrays, self.config.frame_stack
+        chosen = [number]
+        for _ in range(k - 1):  # one step back, unless that would leave the episode or the ring
+            newest, before = chosen[0], chosen[0] - 1
+            kept = a["numbers"][before % self.slots, env] == before
+            back = kept & ~a["first"][newest % self.slots, env]
+            chosen.insert(0, np.where(back, before, newest))
+        frames = [a["frames"][n % self.slots, env] for n in chosen]
+        return np.concatenate(frames, axis=-1)
+
+    def save(self) -> None:
+        """Write to disk what `__init__` will find; a replay without a folder has nothing to."""
+        if self._folder is None:
+            return
+        for array in self._arrays.values():
+            assert isinstance(array, np.memmap)
+            array.flush()
+        temporary = self._folder / "replay.tmp"
+        temporary.write_text(json.dumps({"head": self._head, "arrays": self._description}))
+        os.replace(temporary, self._folder / "replay.json")
+
+    def _restore(self) -> bool:
+        assert self._folder is not None
+        path = self._folder / "replay.json"
+        if not path.exists():
+            return False
+        saved = json.loads(path.read_text())
+        if saved["arrays"] != self._description:
+            raise ReplayError(
+                f"{self._folder} holds a replay of another shape ({saved['arrays']}), expected "
+                f"{self._description}: resume with the settings it was made with"
+            )
+        self._head = int(saved["head"])
+        return True
+
+
+def _array(folder: Path | None, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Zeros in memory, or a file of that size, which is opened if it is there."""
+    if folder is None:
+        return np.zeros(shape, dtype)
+    path = folder / f"{name}.bin"
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as file:
+            if file.tell() != size:
+                # reserved now: a disk that fills up later would kill the process at a write
+                os.ftruncate(file.fileno(), 0)
+                os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        raise ReplayError(
+            f"cannot keep {size / 1e9:.1f} GB of replay in {path}: {error}. Choose another folder "
+            "or a smaller buffer_size"
+        ) from error
+    return np.memmap(path, dtype, "r+", shape=shape)

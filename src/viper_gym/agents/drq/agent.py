@@ -1,0 +1,179 @@
+"""DrQ: soft actor-critic on shifted pictures (Yarats et al. 2021; settings of paper Table 4)."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from viper_gym.agents.drq.networks import Actor, Critic, Encoder, random_shift
+from viper_gym.agents.replay import Batch
+
+
+@dataclass(frozen=True)
+class DrQConfig:
+    """Paper Table 4; what it leaves open is as in DrQ."""
+
+    hidden: tuple[int, ...] = (256, 256)
+    cnn_features: tuple[int, ...] = (32, 64, 128, 256)
+    latent_dim: int = 50
+    learning_rate: float = 3e-4
+    gamma: float = 0.99
+    num_critics: int = 2
+    tau: float = 0.005
+    """share of the online critic that enters the target critic at each update"""
+    init_temperature: float = 0.1
+    target_entropy: float | None = None
+    """nats; None is half a nat for every dimension of the action, below zero"""
+    shift: int = 4
+    """pixels that pictures are moved by, at most"""
+    batch_size: int = 128
+    """transitions an update"""
+
+
+class DrQ:
+    """The networks and one update of them.
+
+    Args:
+        observation_shape: (H, W, C) of stacked frames.
+        action_size: A; actions are in -1…1.
+        precision: "bf16" or "fp32", of the convolutions and linear layers.
+    """
+
+    def __init__(
+        self,
+        observation_shape: tuple[int, int, int],
+        action_size: int,
+        config: DrQConfig | None = None,
+        seed: int = 0,
+        device: str = "cpu",
+        precision: str = "fp32",
+    ):
+        self.config = c = config or DrQConfig()
+        self.batch_size = c.batch_size
+        self.device = torch.device(device)
+        self._bf16 = precision == "bf16"
+        H, W, channels = observation_shape
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            encoder = Encoder(channels, (H, W), c.cnn_features)
+            critic = Critic(encoder.width, c.latent_dim, c.hidden, action_size, c.num_critics)
+            actor = Actor(encoder.width, c.latent_dim, c.hidden, action_size)
+        self.encoder, self.critic = encoder.to(self.device), critic.to(self.device)
+        self.actor = actor.to(self.device)
+        self.target = nn.ModuleList([copy.deepcopy(self.encoder), copy.deepcopy(self.critic)])
+        self.target.requires_grad_(False)
+        start = torch.tensor(float(np.log(c.init_temperature)), device=self.device)
+        self.log_temperature = nn.Parameter(start)
+        self._target_entropy = c.target_entropy
+        if self._target_entropy is None:
+            self._target_entropy = -0.5 * action_size
+        self._generator = torch.Generator(self.device).manual_seed(seed)
+        online = [*self.encoder.parameters(), *self.critic.parameters()]
+        self._optimizers = {
+            "critic": torch.optim.Adam(online, c.learning_rate),
+            "actor": torch.optim.Adam(self.actor.parameters(), c.learning_rate),
+            "temperature": torch.optim.Adam([self.log_temperature], c.learning_rate),
+        }
+
+    @torch.no_grad()
+    def act(self, observations: np.ndarray, deterministic: bool = False) -> np.ndarray:
+        """uint8 (B, H, W, C) -> actions float32 (B, A) in -1…1."""
+        with self._autocast():
+            features = self.encoder(self._images(observations))
+            sampled, _, mean = self.actor(features, self._generator)
+        return (mean if deterministic else sampled).cpu().numpy()
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        """One step of critics, actor and temperature; returns losses and means for the log."""
+        shift = self.config.shift
+        observations = random_shift(self._images(batch.observations), shift, self._generator)
+        following = random_shift(self._images(batch.next_observations), shift, self._generator)
+        actions, rewards, discounts = (
+            torch.from_numpy(x).to(self.device)
+            for x in (batch.actions, batch.rewards, batch.discounts)
+        )
+        with self._autocast():
+            target = self._target(following, rewards, discounts)
+            features = self.encoder(observations)
+            values = self.critic(features, actions)  # (M, B)
+        critic_loss = F.mse_loss(values, target.expand_as(values))
+        self._step("critic", critic_loss)
+        with self._autocast():  # the actor learns on the critics' features, and does not move them
+            features = features.detach()
+            chosen, log_prob, _ = self.actor(features, self._generator)
+            best = self.critic(features, chosen).min(0).values
+        actor_loss = (self.log_temperature.exp().detach() * log_prob - best).mean()
+        self._step("actor", actor_loss)
+        entropy = -log_prob.detach().mean()
+        self._step("temperature", self.log_temperature.exp() * (entropy - self._target_entropy))
+        self._follow()
+        return {
+            "critic_loss": float(critic_loss.detach()),
+            "actor_loss": float(actor_loss.detach()),
+            "q": float(values.detach().mean()),
+            "entropy": float(entropy),
+            "temperature": float(self.log_temperature.detach().exp()),
+        }
+
+    @torch.no_grad()
+    def _target(self, following: Tensor, rewards: Tensor, discounts: Tensor) -> Tensor:
+        """r + γ (min Q' - α ln π): (B,). The policy reads the online features, Q' the target's."""
+        action, log_prob, _ = self.actor(self.encoder(following), self._generator)
+        encoder, critic = self.target
+        values = critic(encoder(following), action).min(0).values
+        values = values - self.log_temperature.exp() * log_prob
+        return rewards + self.config.gamma * discounts * values
+
+    def _step(self, name: str, loss: Tensor) -> None:
+        optimizer = self._optimizers[name]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        online = [*self.encoder.parameters(), *self.critic.parameters()]
+        for target, parameter in zip(self.target.parameters(), online, strict=True):
+            target.lerp_(parameter, self.config.tau)
+
+    def _images(self, observations: np.ndarray) -> Tensor:
+        """uint8 (B, H, W, C) -> fp32 (B, C, H, W) in 0…255; the bytes are shipped, not floats."""
+        frames = torch.from_numpy(observations).to(self.device)
+        return frames.permute(0, 3, 1, 2).float()
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if not self._bf16:
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    def _parts(self) -> dict[str, nn.Module]:
+        parts = {"encoder": self.encoder, "critic": self.critic, "actor": self.actor}
+        return {**parts, "target": self.target}
+
+    def state_dict(self) -> dict[str, Any]:
+        """A snapshot of everything needed to go on exactly."""
+        return copy.deepcopy(
+            {
+                **{name: part.state_dict() for name, part in self._parts().items()},
+                "optimizers": {k: o.state_dict() for k, o in self._optimizers.items()},
+                "log_temperature": self.log_temperature.detach(),
+                "generator": self._generator.get_state(),
+            }
+        )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Undo `state_dict`."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        for name, optimizer in self._optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        with torch.no_grad():
+            self.log_temperature.copy_(state["log_temperature"])
+        self._generator.set_state(state["generator"].cpu())

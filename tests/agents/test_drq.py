@@ -1,0 +1,239 @@
+"""DrQ: hand-computed numbers, shifts, and a reward that it must find from pixels."""
+
+import json
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import SyncVectorEnv
+
+from viper_gym.agents.drq.agent import DrQ, DrQConfig
+from viper_gym.agents.drq.networks import Actor, random_shift, tanh_normal_log_prob
+from viper_gym.agents.replay import Batch, ReplayConfig
+from viper_gym.agents.trainer import Trainer, TrainerConfig
+from viper_gym.errors import TrainingError
+
+SIZE = 16
+SMALL = DrQConfig(
+    hidden=(64, 64), cnn_features=(8, 16), latent_dim=16, shift=1, tau=0.02, batch_size=32
+)
+
+
+class Dot(gym.Env):
+    """A dot on a line; it pays to hold it in the middle."""
+
+    def __init__(self):
+        self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
+        self.action_space = gym.spaces.Box(-2.0, 2.0, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x, self.t = float(self.np_random.choice([0.1, 0.9])), 0
+        return self._picture(), {}
+
+    def step(self, action):
+        assert -2 <= action[0] <= 2
+        self.x, self.t = float(np.clip(self.x + 0.05 * action[0], 0, 1)), self.t + 1
+        return self._picture(), 1 - 2 * abs(self.x - 0.5), False, self.t == 25, {}
+
+    def _picture(self):
+        frame = np.zeros((SIZE, SIZE, 3), np.uint8)
+        column = round(self.x * (SIZE - 3))
+        frame[6:10, column : column + 3] = 255
+        return frame
+
+
+def batch(size: int = 8, seed: int = 0, terminated: float = 0.0) -> Batch:
+    rng = np.random.default_rng(seed)
+    frames = rng.integers(0, 255, (2, size, SIZE, SIZE, 9)).astype(np.uint8)
+    actions = rng.uniform(-1, 1, (size, 2)).astype(np.float32)
+    rewards = rng.normal(size=size).astype(np.float32)
+    return Batch(frames[0], actions, rewards, np.full(size, 1 - terminated, np.float32), frames[1])
+
+
+def agent(**options) -> DrQ:
+    return DrQ((SIZE, SIZE, 9), 2, SMALL, **options)
+
+
+def test_log_density_of_a_squashed_gaussian():
+    """Against the change of variables done by torch, and a number done by hand."""
+    mean, log_std = torch.tensor([[0.3, -1.0]]), torch.tensor([[-0.5, 0.2]])
+    raw = torch.tensor([[0.1, 2.0]])
+    normal = torch.distributions.Normal(mean, log_std.exp())
+    squashed = torch.distributions.TransformedDistribution(
+        normal, torch.distributions.transforms.TanhTransform()
+    )
+    expected = squashed.log_prob(raw.tanh()).sum(-1)
+    assert tanh_normal_log_prob(raw, mean, log_std) == pytest.approx(expected, abs=1e-4)
+    zero = torch.zeros(1, 1)
+    assert tanh_normal_log_prob(zero, zero, zero).item() == pytest.approx(-0.918939, abs=1e-5)
+
+
+def test_shifts_move_whole_pictures_and_repeat_the_border():
+    frames = torch.arange(4 * 2 * 6 * 6.0).reshape(4, 2, 6, 6)
+    assert torch.equal(random_shift(frames, 0), frames)
+    generator = torch.Generator().manual_seed(0)
+    moved = random_shift(frames.repeat(50, 1, 1, 1), 2, generator)
+    padded = torch.nn.functional.pad(frames, (2, 2, 2, 2), mode="replicate")
+    seen = set()
+    for row in range(200):
+        places = [
+            (r, c)
+            for r in range(5)
+            for c in range(5)
+            if torch.equal(moved[row], padded[row % 4, :, r : r + 6, c : c + 6])
+        ]
+        assert len(places) == 1
+        seen.add(places[0])
+    assert len(seen) == 25
+
+
+def test_target_of_the_critics_by_hand():
+    """A terminated step is worth its reward; others add the discounted, softened next value."""
+    drq = agent()
+    b = batch(terminated=1.0)
+    rewards = torch.from_numpy(b.rewards)
+    images = drq._images(b.next_observations)
+    with torch.no_grad():
+        over = drq._target(images, rewards, torch.zeros(8))
+        assert torch.equal(over, rewards)
+        state = drq._generator.get_state()
+        on = drq._target(images, rewards, torch.ones(8))
+        drq._generator.set_state(state)
+        action, log_prob, _ = drq.actor(drq.encoder(images), drq._generator)
+        encoder, critic = drq.target
+        value = critic(encoder(images), action).min(0).values - 0.1 * log_prob
+    assert on == pytest.approx((rewards + 0.99 * value).numpy(), abs=1e-5)
+
+
+def test_only_the_critics_move_the_encoder_and_the_target_follows_slowly():
+    drq = agent()
+    before = [p.clone() for p in drq.target.parameters()]
+    drq.update(batch())
+    online = [*drq.encoder.parameters(), *drq.critic.parameters()]
+    for old, new, parameter in zip(before, drq.target.parameters(), online, strict=True):
+        assert torch.allclose(new, old + SMALL.tau * (parameter - old), atol=1e-6)
+    features = drq.encoder(drq._images(batch().observations)).detach()
+    drq.encoder.zero_grad()
+    drq.actor(features)[1].sum().backward()
+    assert all(p.grad is None for p in drq.encoder.parameters())
+
+
+def test_updates_are_the_same_for_the_same_seed_and_after_a_restart():
+    one, two, three = agent(seed=1), agent(seed=1), agent(seed=2)
+    one.update(batch())
+    two.update(batch())
+    three.load_state_dict(one.state_dict())
+    results = [a.update(batch(seed=1)) for a in (one, two, three)]
+    assert results[0] == results[1] == results[2]
+    assert agent(seed=2).update(batch()) != agent(seed=1).update(batch())
+
+
+def test_actions_are_bounded_and_the_mean_is_repeatable():
+    drq = agent()
+    frames = batch().observations
+    assert np.abs(drq.act(frames)).max() <= 1
+    assert not np.array_equal(drq.act(frames), drq.act(frames))
+    assert np.array_equal(drq.act(frames, deterministic=True), drq.act(frames, deterministic=True))
+
+
+def test_temperature_rises_where_the_policy_is_too_sure():
+    drq = agent()
+    before = drq.log_temperature.item()
+    with torch.no_grad():
+        final = drq.actor.policy[-1]
+        final.weight[2:], final.bias[2:] = 0.0, -3.0  # a small standard deviation
+    assert isinstance(drq.actor, Actor)
+    for _ in range(5):
+        drq.update(batch())
+    assert drq.log_temperature.item() > before
+
+
+def config(out, **changes) -> TrainerConfig:
+    options = {"total_timesteps": 400, "num_envs": 2, "learning_starts": 100, "log_every": 100}
+    options |= {"eval_every": 200, "gradient_steps": 0.5}
+    return TrainerConfig(out=out, replay=ReplayConfig(4000, 2), **{**options, **changes})
+
+
+def trainer(out, **changes) -> Trainer:
+    c = config(out, **changes)
+    return Trainer(
+        c, lambda n: SyncVectorEnv([Dot] * n), lambda shape, size: DrQ(shape, size, SMALL, c.seed)
+    )
+
+
+def test_a_reward_is_found_from_pixels(tmp_path):
+    t = trainer(tmp_path, total_timesteps=3000, eval_every=3000, eval_episodes=4, log_every=1000)
+    t.run()
+    lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    random, last = lines[0]["train/return"], lines[-1]["eval/return"]
+    # at best 8 steps to the middle at full speed, then 1 a step: 21.4
+    assert random < 12 and last > 18
+
+
+class Ends(RuntimeError):
+    pass
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path):
+    def stop(step, total, metrics):
+        if step >= 300:
+            raise Ends
+
+    broken = trainer(tmp_path, checkpoint_minutes=0.0)  # after every step
+    broken._on_progress = stop
+    with pytest.raises(Ends):
+        broken.run()
+    again = trainer(tmp_path, resume=True)
+    assert 290 <= again.step <= 300
+    assert len(again.replay) > 250
+    again.run()
+    lines = [json.loads(x)["step"] for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [100, 200, 200, 300, 400, 400]
+    assert again.step == 400
+
+
+def test_resume_under_other_settings_is_refused(tmp_path):
+    first = trainer(tmp_path)
+    first.save()
+    with pytest.raises(TrainingError, match=r"gradient_steps=0.5 \(now 2.0\)"):
+        trainer(tmp_path, resume=True, gradient_steps=2.0)
+
+
+def test_without_resume_an_old_replay_is_not_taken_over(tmp_path):
+    t = trainer(tmp_path, total_timesteps=120)
+    t.run()
+    assert len(t.replay) > 100
+    assert len(trainer(tmp_path).replay) == 0
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, monkeypatch):
+    t = trainer(tmp_path, total_timesteps=120)
+    t.run()
+    good = (tmp_path / "state.pt").read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(TrainingError, match=r"No space left.*intact"):
+        t.save()
+    assert (tmp_path / "state.pt").read_bytes() == good
+
+
+@pytest.mark.parametrize(
+    ("observation", "action", "message"),
+    [
+        (gym.spaces.Box(-1, 1, (3,)), gym.spaces.Box(-1, 1, (2,)), "uint8 pictures"),
+        (gym.spaces.Box(0, 255, (8, 8, 1), np.uint8), gym.spaces.Box(-1, 1, (2,)), "colour"),
+        (gym.spaces.Box(0, 255, (8, 8, 3), np.uint8), gym.spaces.Discrete(3), "continuous"),
+    ],
+)
+def test_environments_that_do_not_fit_are_refused(tmp_path, observation, action, message):
+    class Other(Dot):
+        def __init__(self):
+            self.observation_space, self.action_space = observation, action
+
+    with pytest.raises(TrainingError, match=message):
+        Trainer(config(tmp_path), lambda n: SyncVectorEnv([Other] * n), lambda *_: agent())

@@ -111,3 +111,29 @@ def test_doctor_goes_on_behind_a_broken_gl_and_fails(monkeypatch):
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stdout.count("problem") == 2  # drawing, and the reward of what is drawn
     assert "numpy" in done.stdout
+
+
+def test_an_agent_is_trained_killed_and_resumed_on_a_video_reward(tmp_path):
+    out = tmp_path / "agent"
+    command = [
+        "train", "agent", "--env", "viper/dmc-cup_catch-v0", "--env-kwargs", "beta", "0.5",
+        "bonus", "rnd", "device", "cpu", "--out", out, "--num-envs", "1", "--buffer-size", "2000",
+        "--learning-starts", "480", "--gradient-steps", "0.2", "--eval-every", "100000",
+        "--eval-episodes", "1", "--log-every", "100", "--cnn-features", "8", "8",
+        "--batch-size", "16",
+    ]  # fmt: skip
+    first = viper(*command, "--total-timesteps", "504")
+    assert "replay: 0.0 GB" in first.stderr and str(out) in first.stdout, first.stderr
+    second = viper(*command, "--total-timesteps", "700", "--resume")
+    assert second.returncode == 0, second.stderr
+    lines = [json.loads(x) for x in (out / "metrics.jsonl").read_text().splitlines()]
+    steps = [x["step"] for x in lines]
+    assert steps == sorted(steps) and steps[-1] == 700
+    ended = [x for x in lines if "train/return" in x]
+    assert len(ended) == 1  # an episode has 500 steps; the second run began a new one
+    assert ended[0]["train/viper/task_return"] >= 0
+    total = ended[0]["train/return"]
+    assert total != pytest.approx(ended[0]["train/viper/return"])  # the bonus is in it
+    assert next(out.glob("eval_*.gif")).stat().st_size > 1000
+    assert "uint8 pictures" in viper("train", "agent", "--env", "CartPole-v1", "--out", out).stderr
+    assert "cannot make" in viper("train", "agent", "--env", "No-v0", "--out", out).stderr

@@ -9,6 +9,7 @@ import tyro
 
 def train(arguments: list[str]) -> None:
     # torch is imported for this command's options only, so that the others start fast
+    from viper_gym.cli.train_agent import AgentTraining, train_agent
     from viper_gym.training.tokenizer import TokenizerTraining, train_tokenizer
     from viper_gym.training.video_model import VideoModelTraining, train_video_model
 
@@ -22,16 +23,24 @@ def train(arguments: list[str]) -> None:
             VideoModelTraining,
             subcommand("video-model", description="Train a video model; writes a bundle."),
         ]
+        | Annotated[
+            AgentTraining,
+            subcommand("agent", description="Train an agent on an environment's reward."),
+        ]
     )
-    config: TokenizerTraining | VideoModelTraining = tyro.cli(
+    config: TokenizerTraining | VideoModelTraining | AgentTraining = tyro.cli(
         kind,
         prog="viper-gym train",
-        description="Train a tokenizer on videos (one sub-folder a task), then a video model.",
+        description="Train a tokenizer on videos (one sub-folder a task), then a video model, then "
+        "an agent on its reward.",
         args=arguments,
         config=(tyro.conf.OmitArgPrefixes,),
     )
     if isinstance(config, TokenizerTraining):
         print(f"tokenizer: {train_tokenizer(config)}")
+        return
+    if isinstance(config, AgentTraining):
+        print(f"agent, films and metrics.jsonl: {train_agent(config)}")
         return
     folder = train_video_model(config)
     print(f"bundle: {folder}")
@@ -39,4 +48,4 @@ def train(arguments: list[str]) -> None:
 
 
 def train_help() -> None:
-    """Train a tokenizer or a video model on a folder of videos (train --help)."""
+    """Train a tokenizer, a video model or an agent (train --help)."""

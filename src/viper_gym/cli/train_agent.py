@@ -1,0 +1,98 @@
+"""`viper-gym train agent`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import VectorEnv
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from viper_gym.agents.drq.agent import DrQConfig
+from viper_gym.agents.replay import FrameReplay
+from viper_gym.agents.trainer import TrainerConfig
+from viper_gym.cli.progress import console
+from viper_gym.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class AgentTraining:
+    """Settings of `viper-gym train agent`."""
+
+    agent: Literal["drq"] = "drq"
+    env: str = "viper/dmc-cartpole_swingup-v0"
+    """any registered environment with uint8 colour pictures and bounded continuous actions"""
+    env_kwargs: dict[str, str] = field(default_factory=dict)
+    """arguments for the environment, names and values (JSON or plain words), for instance
+    bonus rnd beta 0.5 reward_clip [0,1.5]"""
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    drq: DrQConfig = field(default_factory=DrQConfig)
+    device: str = "auto"
+    """auto, cpu, cuda or mps"""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """of the agent's networks; auto is bf16 where the hardware has bf16 products"""
+
+
+def train_agent(config: AgentTraining) -> Path:
+    """Train with a progress bar; returns the folder.
+
+    Raises:
+        TrainingError, ReplayError: see `viper_gym.agents.trainer.Trainer`.
+    """
+    from viper_gym.agents.drq.agent import DrQ
+    from viper_gym.agents.trainer import Agent, Trainer
+    from viper_gym.benchmark.figures import video_gif
+    from viper_gym.likelihood.precision import resolve_device, resolve_dtype
+
+    device = resolve_device(config.device)
+    dtype = str(resolve_dtype(config.precision, device)).removeprefix("torch.")
+    precision = "bf16" if dtype == "bfloat16" else "fp32"
+
+    def make_agent(shape: tuple[int, int, int], actions: int) -> Agent:
+        needed = FrameReplay.bytes_needed(config.trainer.replay, (shape[0], shape[1], 3))
+        console.print(f"replay: {needed / 1e9:.1f} GB on disk in {config.trainer.out / 'replay'}")
+        seed = config.trainer.seed
+        return DrQ(shape, actions, config.drq, seed, str(device), precision)
+
+    bar = Progress(
+        TextColumn(config.agent), BarColumn(), TimeElapsedColumn(), TextColumn("left"),
+        TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console,
+    )  # fmt: skip
+    job = bar.add_task("", total=config.trainer.total_timesteps, note="")
+
+    def on_progress(step: int, total: int, metrics: dict[str, float]) -> None:
+        returns = {k: v for k, v in metrics.items() if k.endswith("return")}
+        note = f"step {step} " + " ".join(f"{k} {v:.4g}" for k, v in returns.items())
+        bar.update(job, completed=step, note=note)
+
+    def film(frames: np.ndarray, stem: Path) -> None:
+        video_gif(frames, stem.with_suffix(".gif"))
+
+    make_envs = partial(_make_envs, config.env, _decode(config.env_kwargs))
+    with bar:
+        trainer = Trainer(config.trainer, make_envs, make_agent, on_progress, film)
+        return trainer.run()
+
+
+def _make_envs(env: str, kwargs: dict[str, Any], number: int) -> VectorEnv:
+    import viper_gym  # noqa: F401  (registers the viper/… ids)
+
+    try:
+        return gym.make_vec(env, number, **kwargs)
+    except gym.error.Error as error:
+        raise TrainingError(f"cannot make {number} x {env} with {kwargs}: {error}") from error
+
+
+def _decode(kwargs: dict[str, str]) -> dict[str, Any]:
+    decoded: dict[str, Any] = {}
+    for name, text in kwargs.items():
+        try:
+            decoded[name] = json.loads(text)
+        except json.JSONDecodeError:
+            decoded[name] = text
+    return decoded

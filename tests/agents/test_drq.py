@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.vector import SyncVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from viper_gym.agents.drq.agent import DrQ, DrQConfig
 from viper_gym.agents.drq.networks import Actor, random_shift, tanh_normal_log_prob
@@ -237,3 +237,11 @@ def test_environments_that_do_not_fit_are_refused(tmp_path, observation, action,
 
     with pytest.raises(TrainingError, match=message):
         Trainer(config(tmp_path), lambda n: SyncVectorEnv([Other] * n), lambda *_: agent())
+
+
+def test_another_autoreset_mode_is_refused(tmp_path):
+    def same_step(n):
+        return SyncVectorEnv([Dot] * n, autoreset_mode=AutoresetMode.SAME_STEP)
+
+    with pytest.raises(TrainingError, match="NEXT_STEP"):
+        Trainer(config(tmp_path), same_step, lambda *_: agent())

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv
 
 from viper_gym.agents.replay import Batch, FrameReplay, ReplayConfig
 from viper_gym.errors import TrainingError
@@ -271,6 +271,9 @@ class _Stack:
 
 def _spaces(envs: VectorEnv) -> tuple[int, int, np.ndarray, np.ndarray]:
     """Height, width, and the bounds of the actions."""
+    mode = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+    if mode != AutoresetMode.NEXT_STEP:
+        raise TrainingError(f"expected environments with autoreset mode NEXT_STEP, got {mode}")
     seen, act = envs.single_observation_space, envs.single_action_space
     if not (isinstance(seen, gym.spaces.Box) and seen.dtype == np.uint8 and len(seen.shape) == 3):
         raise TrainingError(f"expected uint8 pictures (H, W, 3) as observations, got {seen}")

@@ -82,7 +82,7 @@ def test_codes_pictures_and_log_probs_are_equal(run, tmp_path):
     assert expected.std() > 0.5
     video_model = bundle.video_model
     assert (video_model.log_prob(windows) - expected).abs().max() < 1e-4
-    cache = KVCache.for_model(video_model, 10, torch.float32)
+    cache = KVCache.for_config(video_model.config, 10, torch.device("cpu"), torch.float32)
     parts = [video_model.extend(windows[:, t : t + 1], cache) for t in range(FRAMES)]
     assert (torch.cat(parts, 1) - expected).abs().max() < 1e-4
 

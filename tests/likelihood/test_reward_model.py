@@ -7,7 +7,8 @@ import torch
 from conftest import random_video_model, small_bundle, toy_bundle
 from viper_gym.checkpoints.bundle import Bundle, save_bundle
 from viper_gym.errors import CheckpointError
-from viper_gym.likelihood.reward_model import VideoRewardModel, shared_reward_model
+from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.likelihood.shared import shared_reward_model
 from viper_gym.models.context import ContextPolicy
 
 

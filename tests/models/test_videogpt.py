@@ -68,7 +68,7 @@ def test_task_changes_the_likelihood(local):
 def test_cache_equals_full_window(local):
     model = random_video_model(local_frames=local)
     x, task = codes(3, 4), torch.tensor([0, 1, 0])
-    cache = KVCache.for_model(model, 3, torch.float32)
+    cache = KVCache.for_config(model.config, 3, torch.device("cpu"), torch.float32)
     parts = [model.extend(x[:, a:b], cache, task) for a, b in ((0, 1), (1, 3), (3, 4))]
     assert torch.allclose(torch.cat(parts, 1), model.log_prob(x, task), atol=1e-5)
 
@@ -76,7 +76,7 @@ def test_cache_equals_full_window(local):
 def test_rows_of_a_cache_are_independent(local):
     model = random_video_model(local_frames=local)
     x = codes(2, 4)
-    cache = KVCache.for_model(model, 2, torch.float32)
+    cache = KVCache.for_config(model.config, 2, torch.device("cpu"), torch.float32)
     one, two = torch.tensor([0]), torch.tensor([1])
     model.extend(x[1:, :2], cache, one, rows=two)
     first = model.extend(x[:1, :3], cache, one, rows=one)

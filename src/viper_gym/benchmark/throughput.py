@@ -12,6 +12,7 @@ import torch
 
 from viper_gym.benchmark.metrics import spearman
 from viper_gym.checkpoints.bundle import Bundle, BundleConfig, frozen
+from viper_gym.likelihood.frame_stream import FrameStream
 from viper_gym.likelihood.precision import autocast
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.models.context import ContextPolicy
@@ -134,7 +135,7 @@ def _stepper(
     """What is timed, and the bytes it holds."""
     task = model.tasks[0]
     if method != "recompute":
-        stream = model.stream([task] * batch)
+        stream = FrameStream(model, [task] * batch)
         return lambda t: stream.score(frames[t % len(frames)]), lambda: stream.state_bytes
     length = model.config.video_model.sequence_length
     window = np.concatenate([frames[t % len(frames)][:, None] for t in range(length)], 1)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
-from torch import Tensor
 
-from viper_gym.errors import NonFiniteLikelihood
-from viper_gym.likelihood.precision import autocast
+from viper_gym.likelihood.precision import autocast, finite
+from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.streaming import StreamingLikelihood
-
-if TYPE_CHECKING:
-    from viper_gym.likelihood.reward_model import VideoRewardModel
 
 
 class FrameStream:
-    """Scores frames as they come, for n environments at once."""
+    """Scores frames as they come, for n environments at once.
+
+    Args:
+        model: whose likelihood, policy and precision.
+        tasks: of each environment; None where the bundle has only one.
+    """
 
     def __init__(self, model: VideoRewardModel, tasks: list[str | None]):
         self._model = model
@@ -60,15 +59,3 @@ class FrameStream:
         """
         which = torch.from_numpy(envs).to(self._model.device)
         return self._model.features_of_codes(self._newest[which])
-
-
-def finite(scores: Tensor) -> np.ndarray:
-    """Log-probabilities as float32.
-
-    Raises:
-        NonFiniteLikelihood: NaN or infinity among them.
-    """
-    values = scores.float().cpu().numpy()
-    if not np.isfinite(values).all():
-        raise NonFiniteLikelihood("the video model returned NaN or infinite log-probabilities")
-    return values

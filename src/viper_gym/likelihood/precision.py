@@ -6,8 +6,11 @@ import copy
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from viper_gym.errors import NonFiniteLikelihood
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -56,3 +59,15 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     if dtype == torch.float32:
         return nullcontext()
     return torch.autocast(device.type, dtype)
+
+
+def finite(scores: Tensor) -> np.ndarray:
+    """Log-probabilities as float32.
+
+    Raises:
+        NonFiniteLikelihood: NaN or infinity among them.
+    """
+    values = scores.float().cpu().numpy()
+    if not np.isfinite(values).all():
+        raise NonFiniteLikelihood("the video model returned NaN or infinite log-probabilities")
+    return values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,9 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from viper_gym.checkpoints.bundle import (
-    CONFIG,
-    TOKENIZER,
-    VIDEO_MODEL,
     Bundle,
     BundleConfig,
     load_bundle,
@@ -25,10 +21,10 @@ from viper_gym.checkpoints.hub_options import HubOptions, PushedBundle
 from viper_gym.checkpoints.resolve import resolve
 from viper_gym.errors import CheckpointError, UnknownTask
 from viper_gym.likelihood.batch import batch_log_prob
-from viper_gym.likelihood.frame_stream import FrameStream, finite
 from viper_gym.likelihood.precision import (
     autocast,
     cast_for_inference,
+    finite,
     resolve_device,
     resolve_dtype,
 )
@@ -290,23 +286,6 @@ class VideoRewardModel:
         scores = self.log_prob(frames, task)[:, 1:]
         return self.scale(task, reward_scale)(scores).astype(np.float32)
 
-    def stream(self, tasks: list[str | None]) -> FrameStream:
-        """A live scorer of one environment a task given."""
-        return FrameStream(self, tasks)
-
     def classes(self, tasks: Tensor) -> Tensor | None:
         """What the video model is conditioned on: None for an unconditional one."""
         return tasks if self.config.video_model.num_classes else None
-
-
-def shared_reward_model(folder: str, device: str, dtype: str) -> VideoRewardModel:
-    """One model a process for each bundle, device and precision: wrappers share it."""
-    files = (Path(folder) / name for name in (CONFIG, TOKENIZER, VIDEO_MODEL))
-    # a bundle that was trained on since is another one
-    stamp = tuple((f.stat().st_mtime_ns, f.stat().st_size) if f.exists() else None for f in files)
-    return _loaded(folder, device, dtype, stamp)
-
-
-@lru_cache(maxsize=4)
-def _loaded(folder: str, device: str, dtype: str, stamp: tuple[Any, ...]) -> VideoRewardModel:
-    return VideoRewardModel.from_pretrained(folder, device=device, dtype=dtype)

@@ -49,7 +49,9 @@ class StreamingLikelihood:
         self._phases = torch.arange(frame_stride, device=device)
         self._cache: KVCache | None = None
         if policy.kind == "refresh":
-            self._cache = KVCache.for_model(model, num_envs * frame_stride, model.head.weight.dtype)
+            self._cache = KVCache.for_config(
+                c, num_envs * frame_stride, device, model.head.weight.dtype
+            )
 
     @property
     def state_bytes(self) -> int:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from viper_gym.models.local_history import no_frames
-
-if TYPE_CHECKING:
-    from viper_gym.models.videogpt import VideoGPT
+from viper_gym.models.videogpt_config import VideoGPTConfig
 
 
 class KVCache:
@@ -46,10 +42,11 @@ class KVCache:
         self._span = 0
 
     @classmethod
-    def for_model(cls, model: VideoGPT, batch: int, dtype: torch.dtype) -> KVCache:
-        """An empty cache of the model's own shape and device."""
-        c = model.config
-        device = model.start.device
+    def for_config(
+        cls, config: VideoGPTConfig, batch: int, device: torch.device, dtype: torch.dtype
+    ) -> KVCache:
+        """An empty cache for a model of that shape."""
+        c = config
         head_dim = c.embed_dim // c.num_heads
         return cls(
             c.num_layers, batch, c.num_heads, c.max_tokens, head_dim, c.embed_dim, device, dtype,

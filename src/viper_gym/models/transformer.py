@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from viper_gym.models.kv_cache import KVCache
-
-if TYPE_CHECKING:
-    from viper_gym.models.videogpt import VideoGPTConfig
+from viper_gym.models.videogpt_config import Activation, VideoGPTConfig
 
 
 def _quick_gelu(x: Tensor) -> Tensor:
@@ -20,7 +17,10 @@ def _quick_gelu(x: Tensor) -> Tensor:
     return F.silu(1.702 * x) / 1.702
 
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"quick_gelu": _quick_gelu, "gelu": F.gelu}
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "quick_gelu": _quick_gelu,
+    "gelu": F.gelu,
+}
 
 
 class TaskNorm(nn.Module):

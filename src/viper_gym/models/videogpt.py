@@ -10,8 +10,7 @@ frame by frame.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,49 +18,8 @@ from torch import Tensor, nn
 
 from viper_gym.models.kv_cache import KVCache
 from viper_gym.models.local_history import LocalHistory, no_frames
-from viper_gym.models.transformer import ACTIVATIONS, Block, TaskNorm
-
-
-@dataclass(frozen=True)
-class VideoGPTConfig:
-    """Shape of a `VideoGPT`."""
-
-    sequence_length: int = 16
-    """frames in a window, the scored one included"""
-    grid_size: int = 8
-    """codes a side; a frame has grid_size ** 2 tokens"""
-    codebook_size: int = 1024
-    codebook_dim: int = 64
-    embed_dim: int = 256
-    mlp_dim: int = 1024
-    num_heads: int = 8
-    num_layers: int = 8
-    dropout: float = 0.0
-    num_classes: int = 0
-    """tasks the norms are conditioned on; 0 for an unconditional model"""
-    local_frames: int = 0
-    """preceding frames whose neighbourhood of a cell enters its token (`LocalHistory`); 0 is
-    the authors' layout"""
-    positions: Literal["axes", "tokens"] = "axes"
-    """what the position vectors are learned for: each axis (t, h, w), the authors' layout, or
-    each token of the window"""
-    activation: Literal["quick_gelu", "gelu"] = "quick_gelu"
-    norm_eps: float = 1e-6
-
-    def __post_init__(self) -> None:
-        if self.positions not in ("axes", "tokens") or self.activation not in ACTIVATIONS:
-            raise ValueError(
-                f"positions {self.positions!r} and activation {self.activation!r}: expected "
-                f"axes or tokens, and one of {sorted(ACTIVATIONS)}"
-            )
-
-    @property
-    def tokens_per_frame(self) -> int:
-        return self.grid_size**2
-
-    @property
-    def max_tokens(self) -> int:
-        return self.sequence_length * self.tokens_per_frame
+from viper_gym.models.transformer import Block, TaskNorm
+from viper_gym.models.videogpt_config import VideoGPTConfig
 
 
 class VideoGPT(nn.Module):
@@ -274,7 +232,7 @@ class VideoGPT(nn.Module):
         generator: torch.Generator | None,
     ) -> Tensor:
         B, S = len(tokens), self.config.grid_size
-        cache = KVCache.for_model(self, B, dtype=self.head.weight.dtype)
+        cache = KVCache.for_config(self.config, B, self.start.device, self.head.weight.dtype)
         if base:
             self.extend(history, cache, task, first=True, want_log_prob=False)
         x = torch.where((cache.frames == 0)[:, None], self.start, cache.last)  # (B, D)

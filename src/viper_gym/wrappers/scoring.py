@@ -17,8 +17,9 @@ from viper_gym.checkpoints.bundle import BundleConfig, read_config
 from viper_gym.checkpoints.resolve import resolve
 from viper_gym.errors import UnknownTask
 from viper_gym.likelihood.frame_stream import FrameStream
-from viper_gym.likelihood.reward_model import VideoRewardModel, shared_reward_model
+from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import RewardScale, ScaleKind
+from viper_gym.likelihood.shared import shared_reward_model
 from viper_gym.types import Bonus, RewardTerms
 from viper_gym.wrappers.exploration import Explorer
 from viper_gym.wrappers.preprocessing import check_preprocessing
@@ -132,7 +133,7 @@ class Scorer:
             frames: uint8 (m, H, W, 3) of these m environments.
         """
         if self._stream is None:
-            self._stream = self.model.stream(list(self.tasks))
+            self._stream = FrameStream(self.model, list(self.tasks))
             o = self._options
             self._scales = [self.model.scale(t, o.reward_scale, o.reward_clip) for t in self.tasks]
             self._started_at = time.perf_counter()

@@ -1,0 +1,50 @@
+"""The shape of a `VideoGPT`, which its blocks and its cache need to know, too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Activation = Literal["quick_gelu", "gelu"]
+
+
+@dataclass(frozen=True)
+class VideoGPTConfig:
+    """Shape of a `VideoGPT`."""
+
+    sequence_length: int = 16
+    """frames in a window, the scored one included"""
+    grid_size: int = 8
+    """codes a side; a frame has grid_size ** 2 tokens"""
+    codebook_size: int = 1024
+    codebook_dim: int = 64
+    embed_dim: int = 256
+    mlp_dim: int = 1024
+    num_heads: int = 8
+    num_layers: int = 8
+    dropout: float = 0.0
+    num_classes: int = 0
+    """tasks the norms are conditioned on; 0 for an unconditional model"""
+    local_frames: int = 0
+    """preceding frames whose neighbourhood of a cell enters its token (`LocalHistory`); 0 is
+    the authors' layout"""
+    positions: Literal["axes", "tokens"] = "axes"
+    """what the position vectors are learned for: each axis (t, h, w), the authors' layout, or
+    each token of the window"""
+    activation: Activation = "quick_gelu"
+    norm_eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.positions not in ("axes", "tokens") or self.activation not in get_args(Activation):
+            raise ValueError(
+                f"positions {self.positions!r} and activation {self.activation!r}: expected "
+                f"axes or tokens, and one of {sorted(get_args(Activation))}"
+            )
+
+    @property
+    def tokens_per_frame(self) -> int:
+        return self.grid_size**2
+
+    @property
+    def max_tokens(self) -> int:
+        return self.sequence_length * self.tokens_per_frame

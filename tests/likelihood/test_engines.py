@@ -43,6 +43,31 @@ def test_streaming_equals_batch(policy, stride, envs, local):
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda p: f"{p.kind}-{p.keep}-{p.mode}-{p.window}")
+def test_what_repeats_is_scored_once_and_counted_everywhere(policy, monkeypatch):
+    """Pictures that stand still, in two tasks and with a motion between: numbers as streamed."""
+    model = random_video_model(length=4)
+    codes = random_codes(1, 1).repeat(3, 24, 1, 1)
+    codes[2, 9:12] = random_codes(1, 3)
+    task = torch.tensor([0, 1, 0])
+    seen, log_prob = [], model.log_prob
+
+    def counting(windows, *arguments, **options):
+        seen.append(len(windows))
+        return log_prob(windows, *arguments, **options)
+
+    monkeypatch.setattr(model, "log_prob", counting)
+    batch = batch_log_prob(model, codes, task, 1, policy)
+    repeats = sum(seen)
+    stream = StreamingLikelihood(model, 3, 1, policy, task)
+    live = torch.stack([stream.score(codes[:, t]) for t in range(24)], 1)
+    assert torch.allclose(live, batch, atol=1e-4)
+    assert not torch.allclose(batch[0], batch[1])
+    seen.clear()
+    batch_log_prob(model, random_codes(3, 24), task, 1, policy)
+    assert repeats < 0.6 * sum(seen)
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda p: f"{p.kind}-{p.keep}-{p.mode}-{p.window}")
 @pytest.mark.parametrize("stride", [1, 2])
 def test_partial_resets_start_fresh_episodes(policy, stride, local):
     """Environments reset at random; each episode scores as if it were streamed alone."""

@@ -62,11 +62,12 @@ def batch_log_prob(
     L = model.config.sequence_length
     n = policy.length(L)
     windows = _windows(B, T, frame_stride, n, policy.kept(L))
-    # Windows that score the same frames share a forward pass, so only those logits are made.
-    windows.sort(key=lambda w: (w.context, w.length))
     result = torch.zeros(codes.shape, dtype=torch.float32, device=codes.device)
-    for i in range(0, len(windows), batch_size):
-        part = windows[i : i + batch_size]
+    alike = list(_alike(windows, codes, task, frame_stride).values())
+    # Windows that score the same frames share a forward pass, so only those logits are made.
+    alike.sort(key=lambda same: (same[0].context, same[0].length))
+    for i in range(0, len(alike), batch_size):
+        part = [same[0] for same in alike[i : i + batch_size]]
         context = 0 if policy.mode == "joint" else min(w.context for w in part)
         length = max(w.length for w in part)
         packed = torch.zeros(
@@ -78,16 +79,29 @@ def batch_log_prob(
             None if task is None else task[torch.tensor([w.row for w in part], device=codes.device)]
         )
         scores = model.log_prob(packed, tasks, first=context)  # (P, length - context, h, w)
-        for j, w in enumerate(part):
-            start = w.context
+        for j, same in enumerate(alike[i : i + batch_size]):
+            start = same[0].context
             if policy.mode == "joint":
-                for end in range(start, w.length):
-                    t = w.phase + (w.first + end) * frame_stride
-                    result[w.row, t] = scores[j, : end + 1].mean(0) * n
+                ends = range(start, same[0].length)
+                new = torch.stack([scores[j, : end + 1].mean(0) * n for end in ends])
             else:
-                new = scores[j, start - context : w.length - context]
+                new = scores[j, start - context : same[0].length - context]
+            for w in same:
                 result[w.row, _times(w, start, frame_stride)] = new
     return result
+
+
+def _alike(
+    windows: list[_Window], codes: Tensor, task: Tensor | None, stride: int
+) -> dict[tuple[object, ...], list[_Window]]:
+    """Windows by what is scored in them: what stands still need not be scored again and again."""
+    host = codes.cpu().numpy()
+    tasks = [0] * len(host) if task is None else task.tolist()
+    found: dict[tuple[object, ...], list[_Window]] = {}
+    for w in windows:
+        content = host[w.row, _times(w, 0, stride)].tobytes()
+        found.setdefault((w.context, w.length, tasks[w.row], content), []).append(w)
+    return found
 
 
 def _times(w: _Window, skip: int, stride: int) -> slice:

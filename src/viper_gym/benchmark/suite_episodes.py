@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from viper_gym.benchmark.still import Episodes
 from viper_gym.data.episodes import Episode
-from viper_gym.envs.collect import collect
+from viper_gym.envs.collect import collect, worker_pool
 
 # Seeds of training (100000…), calibration and audit episodes never overlap.
 TRAINING_SEED, CALIBRATION_SEED, AUDIT_SEED = 100_000, 200_000, 300_000
@@ -43,18 +44,20 @@ def suite_episodes(
     on_episode: Callable[[], None] = lambda: None,
 ) -> Episodes:
     """Behaviour -> episodes of a dmc task; files already in `folder` are used again."""
-    return {
-        behaviour: [
-            Episode.load(path)
-            for path in collect(
-                task,
-                behaviour,
-                count,
-                folder,
-                first_seed=first_seed,
-                workers=workers,
-                on_episode=lambda line: on_episode(),
-            )
-        ]
-        for behaviour, count in counts.items()
-    }
+    # Starting a process costs as much as an episode, so all behaviours share them.
+    with worker_pool(workers) if workers else nullcontext(0) as pool:
+        return {
+            behaviour: [
+                Episode.load(path)
+                for path in collect(
+                    task,
+                    behaviour,
+                    count,
+                    folder,
+                    first_seed=first_seed,
+                    workers=pool,
+                    on_episode=lambda line: on_episode(),
+                )
+            ]
+            for behaviour, count in counts.items()
+        }

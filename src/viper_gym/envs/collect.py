@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +26,14 @@ from viper_gym.errors import TrainingError
 # expert's mean reward a step: recoveries that arrive late stay, failures go.
 KEEP_SHARE = 0.8
 KEEP_TAIL = 0.4  # of the episode
+_BATCH = 8  # episodes handed out at once; an interrupted run loses no more than these
 
 _ENVS: dict[str, tuple[DMCEnv, Oracle]] = {}
+
+
+def worker_pool(workers: int) -> ProcessPoolExecutor:
+    """Processes that play episodes; spawned, because forking after rendering hangs."""
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
 @dataclass(frozen=True)
@@ -84,14 +90,14 @@ def collect(
     out: Path,
     *,
     first_seed: int,
-    workers: int = 2,
+    workers: int | Executor = 2,
     on_episode: Callable[[dict[str, Any]], None] = lambda line: None,
 ) -> list[Path]:
     """Collect until `episodes` are kept; returns their files, in the order of seeds.
 
     Args:
         first_seed: seeds count up from here; use disjoint ranges for training and evaluation.
-        workers: processes (spawned: forking after rendering hangs); 0 plays in this one.
+        workers: processes, 0 plays in this one; or those of `worker_pool`, for several calls.
         on_episode: called with each new index line, for progress.
 
     Raises:
@@ -130,10 +136,11 @@ def collect(
         while kept < episodes:
             take(play(next(source)))
     elif kept < episodes:
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        with (
+            nullcontext(workers) if isinstance(workers, Executor) else worker_pool(workers) as pool
+        ):
             while kept < episodes:
-                batch = [next(source) for _ in range(min(episodes - kept, 4 * workers))]
+                batch = [next(source) for _ in range(min(episodes - kept, _BATCH))]
                 for line in pool.map(play, batch):
                     take(line)
     kept_seeds = sorted(seed for seed, line in done.items() if line["kept"])

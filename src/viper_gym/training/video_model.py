@@ -53,7 +53,7 @@ class VideoModelTraining:
     """windows"""
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.05
-    frozen_context: float = 0.5
+    frozen_context: float = 0.25
     """share of training windows that begin with copies of a later frame, so that the model
     learns what experts do after standing still (`data.clips.replace_context`)"""
     empty_context: float = 0.1

@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from conftest import small_bundle
-from viper_gym.checkpoints.bundle import read_config
+from viper_gym.checkpoints.bundle import CARD, read_config
 from viper_gym.checkpoints.card import model_card
 from viper_gym.checkpoints.resolve import resolve
 
@@ -20,6 +20,8 @@ def test_the_card_of_the_bundled_model():
     assert "state-based oracles" in card.text
     for task, figures in config.evaluation["tasks"].items():
         assert f"| {task} | {figures['auroc_random']} | {figures['spearman']} |" in card.text
+    assert "8 frames in training, 4 in rewards (exact)" in card.text
+    assert (resolve("dmc") / CARD).read_text() == model_card(config)  # as `evaluate --write` does
 
 
 def test_the_usage_names_the_repository():

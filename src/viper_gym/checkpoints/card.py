@@ -31,6 +31,7 @@ def model_card(config: BundleConfig, repo_id: str | None = None, license: str | 
         if own
         else "not recorded in the bundle: its publisher should say here which videos they were"
     )
+    scored = config.policy.length(config.video_model.sequence_length)
     lines = [
         "---",
         f"library_name: {LIBRARY}",
@@ -49,9 +50,9 @@ def model_card(config: BundleConfig, repo_id: str | None = None, license: str | 
         "```",
         "",
         f"- tasks: {', '.join(config.tasks)}",
-        f"- window: {config.video_model.sequence_length} frames, {config.frame_stride} environment "
-        f"steps apart; {config.video_model.tokens_per_frame} codes a frame of "
-        f"{config.tokenizer.codebook_size}",
+        f"- window: {config.video_model.sequence_length} frames in training, {scored} in rewards "
+        f"({config.policy.kind}), {config.frame_stride} environment steps apart; "
+        f"{config.video_model.tokens_per_frame} codes a frame of {config.tokenizer.codebook_size}",
         f"- training data: {data}",
         f"- licence: {license}; made with viper-gym {config.library_version}",
         "",

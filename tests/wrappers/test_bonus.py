@@ -53,9 +53,11 @@ def test_by_name_on_a_real_task(name, kind, observation):
     env.close()
 
 
-def test_arguments_are_recorded_without_the_object():
+def test_recorded_arguments_name_the_object_and_make_the_wrapper_again():
     env = BonusRewardWrapper(CodedEnv(), RND(64), beta=0.5)
-    assert json.loads(json.dumps(env._saved_kwargs))["bonus"] == "RND"
+    recorded = json.loads(json.dumps(env._saved_kwargs))
+    assert recorded["bonus"] == "rnd"
+    assert BonusRewardWrapper(CodedEnv(), **recorded)._saved_kwargs == recorded
 
 
 def test_stacked_channels_first_observations_give_their_newest_frame():

@@ -11,7 +11,6 @@ from typing import Any, Literal
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from viper_gym.agents.drq.agent import DrQConfig
 from viper_gym.agents.replay import FrameReplay
@@ -44,26 +43,25 @@ def train_agent(config: AgentTraining) -> Path:
     Raises:
         TrainingError, ReplayError: see `viper_gym.agents.trainer.Trainer`.
     """
+    import torch
+
     from viper_gym.agents.drq.agent import DrQ
     from viper_gym.agents.trainer import Agent, Trainer
     from viper_gym.benchmark.figures import video_gif
     from viper_gym.likelihood.precision import resolve_device, resolve_dtype
+    from viper_gym.training.loop import progress_bar
 
     device = resolve_device(config.device)
-    dtype = str(resolve_dtype(config.precision, device)).removeprefix("torch.")
-    precision = "bf16" if dtype == "bfloat16" else "fp32"
+    bf16 = resolve_dtype(config.precision, device) == torch.bfloat16
 
     def make_agent(shape: tuple[int, int, int], actions: int) -> Agent:
         needed = FrameReplay.bytes_needed(config.trainer.replay, (shape[0], shape[1], 3))
         console.print(f"replay: {needed / 1e9:.1f} GB on disk in {config.trainer.out / 'replay'}")
         seed = config.trainer.seed
-        return DrQ(shape, actions, config.drq, seed, str(device), precision)
+        return DrQ(shape, actions, config.drq, seed, str(device), "bf16" if bf16 else "fp32")
 
-    bar = Progress(
-        TextColumn(config.agent), BarColumn(), TimeElapsedColumn(), TextColumn("left"),
-        TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console,
-    )  # fmt: skip
-    job = bar.add_task("", total=config.trainer.total_timesteps, note="")
+    bar = progress_bar(console)
+    job = bar.add_task(config.agent, total=config.trainer.total_timesteps, note="")
 
     def on_progress(step: int, total: int, metrics: dict[str, float]) -> None:
         returns = {k: v for k, v in metrics.items() if k.endswith("return")}

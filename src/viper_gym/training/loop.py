@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from PIL import Image
+from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
@@ -118,7 +119,7 @@ class Loop:
         writer = SummaryWriter(str(c.out / "tensorboard"), purge_step=self.step)
         start, saved, begun = time.monotonic(), time.monotonic(), self._elapsed
         metrics: dict[str, float] = {}
-        with _progress_bar() as bar:
+        with progress_bar() as bar:
             total = 1000
             job = bar.add_task(self.description, total=total, note="")
             while (progress := self._progress()) < 1.0:
@@ -216,7 +217,8 @@ def _log(writer: Any, metrics: dict[str, float], step: int) -> None:
         writer.add_scalar(name, value, step)
 
 
-def _progress_bar() -> Progress:
+def progress_bar(console: Console | None = None) -> Progress:
+    """A bar whose tasks have a description, the time that is left, and a note."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -224,7 +226,8 @@ def _progress_bar() -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
+        console=console,
     )
 
 
-__all__ = ["Loop", "LoopConfig", "Trainable", "learning_rate", "make_accelerator"]
+__all__ = ["Loop", "LoopConfig", "Trainable", "learning_rate", "make_accelerator", "progress_bar"]

@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from viper_gym.bonus.choose import check_bonus
+from viper_gym.bonus.choose import check_bonus, name_of
 from viper_gym.types import INFO_BONUS, INFO_TASK_RETURN, INFO_TASK_REWARD, Bonus
 from viper_gym.wrappers.exploration import Explorer
 from viper_gym.wrappers.frames import newest_frame, rendered_frame
@@ -48,9 +48,8 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         task_reward_weight: float = 1.0,
     ):
         check_bonus(bonus)
-        name = bonus if isinstance(bonus, str) else type(bonus).__name__
         gym.utils.RecordConstructorArgs.__init__(
-            self, bonus=name, beta=beta, task_reward_weight=task_reward_weight
+            self, bonus=name_of(bonus), beta=beta, task_reward_weight=task_reward_weight
         )
         gym.Wrapper.__init__(self, env)
         self._chosen = bonus

@@ -80,7 +80,7 @@ class LogReturns(BaseCallback):
         super().__init__()
         self.rewards = rewards
         self.args, self.eval_env, self.start = args, eval_env, time.time()
-        self.file = (args.out / "metrics.jsonl").open("w", buffering=1)
+        (args.out / "metrics.jsonl").unlink(missing_ok=True)
         self.next_eval = args.eval_every
 
     def _on_step(self) -> bool:
@@ -106,7 +106,8 @@ class LogReturns(BaseCallback):
             "seconds": round(time.time() - self.start),
             "reward_time_share": round(info["viper/time_share"], 2),
         }
-        self.file.write(json.dumps(line) + "\n")
+        with (self.args.out / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
         print(line, flush=True)
 
 

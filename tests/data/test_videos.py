@@ -141,17 +141,24 @@ def test_frozen_context_copies_a_later_frame_and_does_not_train_on_copies(rng):
 
 
 def test_empty_context_is_followed_by_the_real_frame_which_is_trained_on(rng):
-    windows = np.arange(300 * 6).reshape(300, 6, 1, 1)
-    empty = -np.arange(1, 301).reshape(300, 1, 1)
+    windows = np.arange(2000 * 54).reshape(2000, 6, 3, 3)
+    empty = np.tile(-np.arange(1, 2001)[:, None, None], (1, 3, 3))
     mixed, weights = replace_context(windows, 0.2, 0.3, empty, rng)
     blank = (mixed < 0).any((1, 2, 3))
     assert 0.2 < blank.mean() < 0.4
+    whole = 0
     for row in np.flatnonzero(blank):
         last = int((weights[row] == 0).sum())
         assert 1 <= last <= 4
-        assert (mixed[row, :last] == empty[row]).all()
+        assert (mixed[row, :last] == mixed[row, 0]).all()
+        hole = mixed[row, 0] == empty[row]
+        assert (mixed[row, 0][~hole] == windows[row, last][~hole]).all()
+        rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
+        assert hole.sum() == (1 + np.ptp(rows)) * (1 + np.ptp(columns))  # a rectangle
+        whole += hole.all()
         assert (mixed[row, last:] == windows[row, last:]).all()
         assert weights[row].tolist() == [0.0] * last + [1.0] * (6 - last)
+    assert 0.4 < whole / blank.sum() < 0.6
 
 
 def test_empty_codes_are_the_commonest_of_each_cell():

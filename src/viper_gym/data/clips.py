@@ -137,9 +137,10 @@ def replace_context(
     Expert videos hold hardly any stillness outside the goal and never an empty picture. A
     model that has not seen what follows finds "still" after "still" likely anywhere, and
     "nothing" after "nothing" certain. In a share of the windows the frames before one of them
-    become copies of it (frozen) or the empty picture; the rest stays real. Copies end where
+    become copies of it (frozen), or the empty picture, half of the time only in a rectangle
+    of such copies, as if a part of the body were gone; the rest stays real. Copies end where
     the expert moves on, so that windows in which nothing moves stay as they are. The
-    replaced frames themselves are not trained on, nor is the frame they copy.
+    replaced frames themselves are not trained on, nor is a frame that copies equal.
 
     Args:
         windows: codes (B, L, h, w).
@@ -164,6 +165,17 @@ def replace_context(
                 weights[row, 1 : last + 1] = 0.0
         else:
             last = int(rng.integers(1, L - 1))
-            windows[row, :last] = pictures[row]
+            windows[row, :last] = _with_hole(windows[row, last], pictures[row], rng)
             weights[row, :last] = 0.0
     return windows, weights
+
+
+def _with_hole(picture: np.ndarray, empty: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The empty picture, or `picture` with a rectangle of it: codes (h, w)."""
+    h, w = picture.shape
+    if rng.random() < 0.5:
+        return empty
+    (top, bottom), (left, right) = (np.sort(rng.choice(n + 1, 2, replace=False)) for n in (h, w))
+    holed = picture.copy()
+    holed[top:bottom, left:right] = empty[top:bottom, left:right]
+    return empty if (holed == picture).all() else holed

@@ -57,8 +57,8 @@ class VideoModelTraining:
     """share of training windows that begin with copies of a later frame, so that the model
     learns what experts do after standing still (`data.clips.replace_context`)"""
     empty_context: float = 0.1
-    """share of training windows that begin with the empty picture, so that staying out of
-    view is not taken for what experts do"""
+    """share of training windows that begin with the empty picture or one that lacks a part, so
+    that staying out of view is not taken for what experts do"""
     ema_decay: float = 0.998
     """of the weights that are kept (averaged over the last steps)"""
     half: bool = False

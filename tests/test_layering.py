@@ -23,7 +23,7 @@ ALLOWED = {
     "envs": BASE | {"data"},
     "wrappers": BASE | {"models", "checkpoints", "likelihood", "bonus"},
     "training": BASE | {"models", "data", "checkpoints"},
-    "agents": BASE,
+    "agents": BASE | {"bonus"},
     "diagnosis": BASE
     | {"models", "data", "checkpoints", "likelihood", "bonus", "envs", "wrappers"},
     "benchmark": BASE

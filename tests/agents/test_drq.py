@@ -8,52 +8,34 @@ import pytest
 import torch
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from dot_env import SIZE, Dot
 from viper_gym.agents.drq.agent import DrQ, DrQConfig
 from viper_gym.agents.drq.networks import Actor, random_shift, tanh_normal_log_prob
 from viper_gym.agents.replay import Batch, ReplayConfig
 from viper_gym.agents.trainer import Trainer, TrainerConfig
 from viper_gym.errors import TrainingError
 
-SIZE = 16
 SMALL = DrQConfig(
-    hidden=(64, 64), cnn_features=(8, 16), latent_dim=16, shift=1, tau=0.02, batch_size=32
+    hidden=(64, 64),
+    cnn_features=(8, 16),
+    latent_dim=16,
+    shift=1,
+    tau=0.02,
+    batch_size=32,
+    frame_stack=2,
 )
-
-
-class Dot(gym.Env):
-    """A dot on a line; it pays to hold it in the middle."""
-
-    def __init__(self):
-        self.observation_space = gym.spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)
-        self.action_space = gym.spaces.Box(-2.0, 2.0, (1,), np.float32)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.x, self.t = float(self.np_random.choice([0.1, 0.9])), 0
-        return self._picture(), {}
-
-    def step(self, action):
-        assert -2 <= action[0] <= 2
-        self.x, self.t = float(np.clip(self.x + 0.05 * action[0], 0, 1)), self.t + 1
-        return self._picture(), 1 - 2 * abs(self.x - 0.5), False, self.t == 25, {}
-
-    def _picture(self):
-        frame = np.zeros((SIZE, SIZE, 3), np.uint8)
-        column = round(self.x * (SIZE - 3))
-        frame[6:10, column : column + 3] = 255
-        return frame
 
 
 def batch(size: int = 8, seed: int = 0, terminated: float = 0.0) -> Batch:
     rng = np.random.default_rng(seed)
-    frames = rng.integers(0, 255, (2, size, SIZE, SIZE, 9)).astype(np.uint8)
+    frames = rng.integers(0, 255, (2, size, SIZE, SIZE, 6)).astype(np.uint8)
     actions = rng.uniform(-1, 1, (size, 2)).astype(np.float32)
     rewards = rng.normal(size=size).astype(np.float32)
     return Batch(frames[0], actions, rewards, np.full(size, 1 - terminated, np.float32), frames[1])
 
 
 def agent(**options) -> DrQ:
-    return DrQ((SIZE, SIZE, 9), 2, SMALL, **options)
+    return DrQ((SIZE, SIZE, 3), 2, SMALL, **options)
 
 
 def test_log_density_of_a_squashed_gaussian():
@@ -153,13 +135,15 @@ def test_temperature_rises_where_the_policy_is_too_sure():
 def config(out, **changes) -> TrainerConfig:
     options = {"total_timesteps": 400, "num_envs": 2, "learning_starts": 100, "log_every": 100}
     options |= {"eval_every": 200, "gradient_steps": 0.5}
-    return TrainerConfig(out=out, replay=ReplayConfig(4000, 2), **{**options, **changes})
+    return TrainerConfig(out=out, replay=ReplayConfig(4000), **{**options, **changes})
 
 
 def trainer(out, **changes) -> Trainer:
     c = config(out, **changes)
     return Trainer(
-        c, lambda n: SyncVectorEnv([Dot] * n), lambda shape, size: DrQ(shape, size, SMALL, c.seed)
+        c,
+        lambda n: SyncVectorEnv([Dot] * n),
+        lambda shape, act: DrQ(shape, act.size, SMALL, c.seed),
     )
 
 
@@ -227,7 +211,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, monke
     [
         (gym.spaces.Box(-1, 1, (3,)), gym.spaces.Box(-1, 1, (2,)), "uint8 pictures"),
         (gym.spaces.Box(0, 255, (8, 8, 1), np.uint8), gym.spaces.Box(-1, 1, (2,)), "colour"),
-        (gym.spaces.Box(0, 255, (8, 8, 3), np.uint8), gym.spaces.Discrete(3), "continuous"),
+        (gym.spaces.Box(0, 255, (8, 8, 3), np.uint8), gym.spaces.MultiBinary(3), "continuous"),
     ],
 )
 def test_environments_that_do_not_fit_are_refused(tmp_path, observation, action, message):

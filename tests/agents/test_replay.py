@@ -63,7 +63,7 @@ def check(batch, rows: int) -> set[tuple[int, int, int]]:
 
 
 def test_every_transition_and_no_other_can_be_drawn(rng):
-    seen = check(replay().sample(4000, rng), 4000)
+    seen = check(replay().sample(4000, 3, rng), 4000)
     # 60 frames: 10 episodes of 5 steps; 7 of 7 and one of 3 of which the newest has no successor
     assert len(seen) == 10 * 5 + 7 * 7 + 3 == len(replay())
 
@@ -76,7 +76,7 @@ def test_a_full_ring_forgets_the_oldest(rng):
 
 def check_within(small: FrameReplay, rng, oldest: int) -> set[tuple[int, int, int]]:
     """Stacks at the ring's edge repeat the oldest frame that is left; all else is as in `check`."""
-    batch = small.sample(2000, rng)
+    batch = small.sample(2000, 3, rng)
     seen = set()
     for row in range(2000):
         env, episode, t = (int(x) for x in batch.actions[row])
@@ -102,13 +102,13 @@ def test_a_killed_run_finds_what_it_saved_and_nothing_torn(tmp_path, rng, size):
     after = FrameReplay(ReplayConfig(size), 2, SHAPE, 3, tmp_path)
     if size == 400:
         assert len(after) == counted
-        check(after.sample(500, rng), 500)
+        check(after.sample(500, 3, rng), 500)
     else:  # the lost steps overwrote the oldest saved ones
         assert counted - 2 * 9 - 2 <= len(after) < counted
     stream = Stream()
     stream.episode = [100, 100]
     stream.feed(after, 4)  # a new episode begins where the saved one broke off
-    batch = after.sample(500, rng)
+    batch = after.sample(500, 3, rng)
     newest = {int(t) for _, episode, t in batch.actions if episode == 100}
     assert newest == {0, 1, 2}
     for action, following in zip(batch.actions, batch.next_observations, strict=True):
@@ -130,8 +130,8 @@ def test_too_large_a_buffer_is_refused_before_anything_is_played(tmp_path):
 
 
 def test_an_empty_replay_says_so(rng):
-    with pytest.raises(ReplayError, match="add steps first"):
-        FrameReplay(ReplayConfig(10), 2, SHAPE, 3).sample(1, rng)
+    with pytest.raises(ReplayError, match="too few to sample"):
+        FrameReplay(ReplayConfig(10), 2, SHAPE, 3).sample(1, 3, rng)
 
 
 def test_memory_is_known_in_advance():
@@ -139,3 +139,32 @@ def test_memory_is_known_in_advance():
     made = FrameReplay(config, 2, SHAPE, 0)
     held = sum(a.nbytes for a in made._arrays.values())
     assert held <= FrameReplay.bytes_needed(config, SHAPE) < 1.1 * held
+
+
+def test_sequences_are_consecutive_and_say_what_led_to_each_frame(rng):
+    made = replay(60, size=80)  # 40 steps an environment are kept of 60
+    batch = made.sample_sequences(500, 9, rng)
+    assert batch.frames.shape == (500, 9, 4, 4, 3)
+    crossed = 0
+    for row in range(500):
+        env, episode, t = (int(x) for x in batch.frames[row, 0, 0, 0])
+        for step in range(9):
+            if t > LENGTHS[env]:
+                t, episode = 0, episode + 1
+            assert (batch.frames[row, step] == picture(env, episode, t)).all()
+            assert batch.first[row, step] == (t == 0)
+            led = [env, episode, t - 1] if t else [0, 0, 0]
+            assert batch.actions[row, step].tolist() == led
+            assert batch.rewards[row, step] == (10 * (t - 1) if t else 0)
+            assert batch.terminal[row, step] == (env == 0 and t == 5)
+            crossed += t == 0
+            t += 1
+    assert crossed > 100
+    starts = {int(x) for x in batch.frames[:, 0, 0, 0, 1]}
+    assert min(starts) >= 2  # the oldest were overwritten
+
+
+def test_sequences_longer_than_what_was_added_are_refused(rng):
+    with pytest.raises(ReplayError, match="10 steps an environment, too few"):
+        replay(10).sample_sequences(4, 10, rng)
+    assert replay(10).sample_sequences(4, 9, rng).first.shape == (4, 9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +20,6 @@ class ReplayConfig:
 
     buffer_size: int = 100_000
     """steps of all environments together; a frame of 64x64 takes 12 kB"""
-    frame_stack: int = 3
-    """frames an observation"""
 
 
 class Batch(NamedTuple):
@@ -31,6 +30,16 @@ class Batch(NamedTuple):
     rewards: np.ndarray  # float32 (B,)
     discounts: np.ndarray  # float32 (B,), 0 where the episode was terminated
     next_observations: np.ndarray  # uint8 (B, H, W, 3k)
+
+
+class SequenceBatch(NamedTuple):
+    """Stretches of consecutive steps; a step holds a frame and what led to it."""
+
+    frames: np.ndarray  # uint8 (B, T, H, W, 3)
+    actions: np.ndarray  # float32 (B, T, A), 0 where an episode begins
+    rewards: np.ndarray  # float32 (B, T), 0 where an episode begins
+    terminal: np.ndarray  # bool (B, T), the frame ended its episode for good
+    first: np.ndarray  # bool (B, T), the frame begins an episode
 
 
 class FrameReplay:
@@ -45,7 +54,7 @@ class FrameReplay:
     were overwritten after the last `save` are told from those that it counted.
 
     Args:
-        config: size and stack.
+        config: size.
         num_envs: n.
         frame_shape: (H, W, 3).
         action_size: A.
@@ -64,7 +73,7 @@ class FrameReplay:
         folder: Path | None = None,
     ):
         self.config, self.num_envs = config, num_envs
-        self.slots = max(config.buffer_size // num_envs, config.frame_stack + 2)
+        self.slots = max(config.buffer_size // num_envs, 2)
         shapes: dict[str, tuple[tuple[int, ...], Any]] = {
             "frames": (frame_shape, np.uint8),
             "actions": ((action_size,), np.float32),
@@ -121,32 +130,70 @@ class FrameReplay:
             self._arrays[name][slot] = value
         self._head += 1
 
-    def sample(self, size: int, rng: np.random.Generator) -> Batch:
-        """Uniform transitions.
+    def sample(self, size: int, frame_stack: int, rng: np.random.Generator) -> Batch:
+        """Uniform transitions; observations are the newest `frame_stack` frames.
 
         Raises:
             ReplayError: nothing can be sampled yet.
         """
-        found: list[np.ndarray] = []
-        for _ in range(100):  # nearly every slot is valid, so rejection is quick
-            low = max(0, self._head - self.slots)
-            number = rng.integers(low, max(low + 1, self._head), 2 * size)
-            env = rng.integers(0, self.num_envs, 2 * size)
-            ok = self._is_transition(number, env)
-            found.append(np.stack([number[ok], env[ok]]))
-            if sum(f.shape[1] for f in found) >= size:
-                break
-        else:
-            raise ReplayError("the replay holds no transitions yet: add steps first")
-        number, env = np.concatenate(found, axis=1)[:, :size]
+        number, env = self._draw(size, rng, self._is_transition)
         a, slot = self._arrays, number % self.slots
         return Batch(
-            self._stacks(number, env),
+            self._stacks(number, env, frame_stack),
             a["actions"][slot, env],
             a["rewards"][slot, env],
             1.0 - a["terminated"][slot, env].astype(np.float32),
-            self._stacks(number + 1, env),
+            self._stacks(number + 1, env, frame_stack),
         )
+
+    def sample_sequences(self, size: int, length: int, rng: np.random.Generator) -> SequenceBatch:
+        """Uniform stretches of `length` steps of one environment; they may cross episodes.
+
+        Raises:
+            ReplayError: no stretch of this length has been added yet.
+        """
+
+        def is_stretch(number: np.ndarray, env: np.ndarray) -> np.ndarray:
+            # whole and unbroken, with one step before, whose action and reward lead into it
+            a, last = self._arrays["numbers"], number + length
+            ends = (a[number % self.slots, env] == number) & (a[last % self.slots, env] == last)
+            return ends & (last < self._head) & (length < self.slots)
+
+        number, env = self._draw(size, rng, is_stretch)
+        steps = number[:, None] + np.arange(1, length + 1)  # (B, T)
+        a, here, before = self._arrays, steps % self.slots, (steps - 1) % self.slots
+        rows = env[:, None]
+        first = a["first"][here, rows]
+        return SequenceBatch(
+            a["frames"][here, rows],
+            a["actions"][before, rows] * ~first[..., None],
+            a["rewards"][before, rows] * ~first,
+            a["terminated"][before, rows] & ~first,
+            first,
+        )
+
+    def _draw(
+        self,
+        size: int,
+        rng: np.random.Generator,
+        accept: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    ) -> np.ndarray:
+        """Uniform (number, environment) pairs that `accept` takes: int (2, size)."""
+        found: list[np.ndarray] = []
+        for _ in range(100):  # nearly every slot is valid, so rejection is quick
+            number = rng.integers(self._low(), max(self._low() + 1, self._head), 2 * size)
+            env = rng.integers(0, self.num_envs, 2 * size)
+            ok = accept(number, env)
+            found.append(np.stack([number[ok], env[ok]]))
+            if sum(f.shape[1] for f in found) >= size:
+                return np.concatenate(found, axis=1)[:, :size]
+        raise ReplayError(
+            f"the replay holds {self._head} steps an environment, too few to sample from: add more"
+        )
+
+    def _low(self) -> int:
+        """Number of the oldest step."""
+        return max(0, self._head - self.slots)
 
     def _is_transition(self, number: np.ndarray, env: np.ndarray) -> np.ndarray:
         """The frame is there, and so is the next one of its episode."""
@@ -155,12 +202,12 @@ class FrameReplay:
         return there & ~a["first"][after, env] & (number + 1 < self._head)
 
     def _valid(self) -> np.ndarray:
-        numbers = np.arange(max(0, self._head - self.slots), self._head)[:, None]
+        numbers = np.arange(self._low(), self._head)[:, None]
         return self._is_transition(numbers, np.arange(self.num_envs)[None])
 
-    def _stacks(self, number: np.ndarray, env: np.ndarray) -> np.ndarray:
+    def _stacks(self, number: np.ndarray, env: np.ndarray, k: int) -> np.ndarray:
         """The newest frames up to `number`: uint8 (B, H, W, 3k)."""
-        a, k = self._arrays, self.config.frame_stack
+        a = self._arrays
         chosen = [number]
         for _ in range(k - 1):  # one step back, unless that would leave the episode or the ring
             newest, before = chosen[0], chosen[0] - 1

@@ -15,25 +15,40 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from viper_gym.agents.replay import Batch, FrameReplay, ReplayConfig
+from viper_gym.agents.actions import ActionCodec
+from viper_gym.agents.replay import FrameReplay, ReplayConfig
 from viper_gym.errors import TrainingError
 
 MakeEnvs = Callable[[int], VectorEnv]
 
 
+class Player(Protocol):
+    """Plays in some environments; it may remember what it saw in each."""
+
+    def __call__(self, frames: np.ndarray, first: np.ndarray) -> np.ndarray:
+        """Newest frames uint8 (n, H, W, 3), and which begin an episode -> actions (n, A)."""
+        ...
+
+
 class Agent(Protocol):
-    """What the loop trains."""
+    """What the loop trains. Actions are as `ActionCodec` has them."""
 
-    batch_size: int
-    """transitions an update"""
+    updates_per_step: float
+    """by default"""
 
-    def act(self, observations: np.ndarray, deterministic: bool = False) -> np.ndarray: ...
+    def player(self, num_envs: int, deterministic: bool = False) -> Player: ...
 
-    def update(self, batch: Batch) -> dict[str, float]: ...
+    def sample(self, replay: FrameReplay, rng: np.random.Generator) -> Any: ...
+
+    def update(self, batch: Any) -> dict[str, float]: ...
 
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+MakeAgent = Callable[[tuple[int, int, int], ActionCodec], Agent]
+"""(frame shape (H, W, 3), actions) -> agent"""
 
 
 @dataclass(frozen=True)
@@ -47,8 +62,8 @@ class TrainerConfig:
     num_envs: int = 4
     learning_starts: int = 1_000
     """steps with random actions first"""
-    gradient_steps: float = 1.0
-    """updates a step"""
+    gradient_steps: float | None = None
+    """updates a step; None is the agent's own"""
     replay: ReplayConfig = field(default_factory=ReplayConfig)
     eval_every: int = 10_000
     """steps between evaluations with the policy's mean"""
@@ -67,8 +82,8 @@ class Trainer:
     Args:
         config: see there.
         make_envs: number -> vector environment with autoreset mode NEXT_STEP, uint8 pictures
-            (H, W, 3) as observations and bounded continuous actions.
-        make_agent: (observation shape (H, W, 3k), action size) -> agent; actions are in -1…1.
+            (H, W, 3) as observations, and bounded continuous or discrete actions.
+        make_agent: (frame shape (H, W, 3), actions) -> agent.
         on_progress: called with (step, total, metrics) after every log line.
         film: called with (frames (T, H, W, 3), file stem) after an evaluation.
 
@@ -81,7 +96,7 @@ class Trainer:
         self,
         config: TrainerConfig,
         make_envs: MakeEnvs,
-        make_agent: Callable[[tuple[int, int, int], int], Agent],
+        make_agent: MakeAgent,
         on_progress: Callable[[int, int, dict[str, float]], None] = lambda *_: None,
         film: Callable[[np.ndarray, Path], None] = lambda *_: None,
     ):
@@ -92,10 +107,11 @@ class Trainer:
         except OSError as error:
             raise TrainingError(f"cannot write to {config.out}: {error}") from error
         self._envs = make_envs(config.num_envs)
-        height, width, low, high = _spaces(self._envs)
-        self._low, self._high = low, high
-        k = config.replay.frame_stack
-        self.agent = make_agent((height, width, 3 * k), len(low))
+        frame_shape = _frame_shape(self._envs)
+        self._actions = ActionCodec(self._envs.single_action_space)
+        self.agent = make_agent(frame_shape, self._actions)
+        given = config.gradient_steps
+        self._updates_per_step = self.agent.updates_per_step if given is None else given
         self.step, self._seconds = 0, 0.0
         self._rng = np.random.default_rng(config.seed)
         self._state = config.out / "state.pt"
@@ -104,7 +120,7 @@ class Trainer:
             (config.out / "replay" / "replay.json").unlink(missing_ok=True)
             (config.out / "metrics.jsonl").unlink(missing_ok=True)
         self.replay = FrameReplay(
-            config.replay, config.num_envs, (height, width, 3), len(low), config.out / "replay"
+            config.replay, config.num_envs, frame_shape, self._actions.size, config.out / "replay"
         )
         if resuming:
             self._load()
@@ -118,30 +134,33 @@ class Trainer:
         started = saved = time.monotonic()
         before = self._seconds
         frames, _ = self._envs.reset(seed=c.seed + self.step)
-        first, stack = np.ones(n, bool), _Stack(frames, c.replay.frame_stack)
+        player = self.agent.player(n)
+        first, over = np.ones(n, bool), np.zeros(n, bool)
         returns, due = np.zeros(n), 0.0
         sums: dict[str, list[float]] = {}
         while self.step < c.total_timesteps:
             began = time.perf_counter()
-            actions = self._choose(stack.frames)
+            if self.step < c.learning_starts:
+                actions = self._actions.random(n, self._rng)
+            else:
+                actions = player(frames, first)
             acted = time.perf_counter()
             following, rewards, terminated, truncated, infos = self._envs.step(
-                self._low + (actions + 1) / 2 * (self._high - self._low)
+                self._actions.to_env(actions)
             )
             played = time.perf_counter()
             self.replay.add(frames, first, actions, rewards, terminated)
-            over = stack.over  # these environments have only been reset
+            # environments whose episode had ended were only reset by this step
             returns = np.where(over, 0.0, returns + rewards)
-            first, frames = over.copy(), following
-            stack.push(following, over, terminated | truncated)
-            for i in np.flatnonzero(terminated | truncated):
+            first, frames, over = over, following, (terminated | truncated) & ~over
+            for i in np.flatnonzero(over):
                 _collect(sums, _ended(infos, int(i)) | {"return": returns[i]})
             self.step += n
-            due += n * c.gradient_steps
+            due += n * self._updates_per_step
             if self.step >= c.learning_starts:
                 for _ in range(int(due)):
-                    losses = self.agent.update(self.replay.sample(self.agent.batch_size, self._rng))
-                    _collect(sums, losses)
+                    batch = self.agent.sample(self.replay, self._rng)
+                    _collect(sums, self.agent.update(batch))
             due -= int(due)
             learned = time.perf_counter()
             _collect(sums, {"seconds/act": acted - began, "seconds/env": played - acted})
@@ -165,25 +184,18 @@ class Trainer:
     def _every(self, interval: int) -> bool:
         return self.step // interval > (self.step - self.config.num_envs) // interval
 
-    def _choose(self, observations: np.ndarray) -> np.ndarray:
-        if self.step < self.config.learning_starts:
-            size = (self.config.num_envs, len(self._low))
-            return self._rng.uniform(-1, 1, size).astype(np.float32)
-        return self.agent.act(observations)
-
     def _evaluate(self) -> None:
         """Whole episodes by the policy's mean, one in each environment; the first is filmed."""
         n = self.config.eval_episodes
         envs = self._make_envs(n)
         frames, _ = envs.reset(seed=self.config.seed + 10_000)
-        stack, film = _Stack(frames, self.config.replay.frame_stack), [frames[0].copy()]
+        player, film = self.agent.player(n, deterministic=True), [frames[0].copy()]
         returns, ended, sums = np.zeros(n), np.zeros(n, bool), dict[str, list[float]]()
+        first, over = np.ones(n, bool), np.zeros(n, bool)
         while not ended.all():
-            actions = self.agent.act(stack.frames, deterministic=True)
-            frames, rewards, terminated, truncated, infos = envs.step(
-                self._low + (actions + 1) / 2 * (self._high - self._low)
-            )
-            stack.push(frames, stack.over, terminated | truncated)
+            actions = player(frames, first)
+            frames, rewards, terminated, truncated, infos = envs.step(self._actions.to_env(actions))
+            first, over = over, (terminated | truncated) & ~over
             returns += np.where(ended, 0.0, rewards)
             if not ended[0]:
                 film.append(frames[0].copy())
@@ -254,36 +266,17 @@ class Trainer:
             log.write_text("".join(x + "\n" for x in kept))
 
 
-class _Stack:
-    """The newest k frames of every environment: uint8 (n, H, W, 3k)."""
-
-    def __init__(self, frames: np.ndarray, k: int):
-        self._k = k
-        self.frames = np.concatenate([frames] * k, axis=-1)
-        self.over = np.zeros(len(frames), bool)
-        """environments whose episode ended in the last step, so that the next one resets them"""
-
-    def push(self, frames: np.ndarray, fresh: np.ndarray, over: np.ndarray) -> None:
-        self.frames = np.concatenate([self.frames[..., 3:], frames], axis=-1)
-        self.frames[fresh] = np.concatenate([frames[fresh]] * self._k, axis=-1)
-        self.over = over & ~fresh
-
-
-def _spaces(envs: VectorEnv) -> tuple[int, int, np.ndarray, np.ndarray]:
-    """Height, width, and the bounds of the actions."""
+def _frame_shape(envs: VectorEnv) -> tuple[int, int, int]:
     mode = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
     if mode != AutoresetMode.NEXT_STEP:
         raise TrainingError(f"expected environments with autoreset mode NEXT_STEP, got {mode}")
-    seen, act = envs.single_observation_space, envs.single_action_space
+    seen = envs.single_observation_space
     if not (isinstance(seen, gym.spaces.Box) and seen.dtype == np.uint8 and len(seen.shape) == 3):
         raise TrainingError(f"expected uint8 pictures (H, W, 3) as observations, got {seen}")
-    if seen.shape[2] != 3:
+    height, width, channels = seen.shape
+    if channels != 3:
         raise TrainingError(f"expected colour pictures (H, W, 3), got shape {seen.shape}")
-    bounded = isinstance(act, gym.spaces.Box) and act.is_bounded() and len(act.shape) == 1
-    if not isinstance(act, gym.spaces.Box) or not bounded:
-        raise TrainingError(f"expected bounded continuous actions (A,), got {act}")
-    height, width, _ = seen.shape
-    return height, width, act.low.astype(np.float32), act.high.astype(np.float32)
+    return height, width, channels
 
 
 def _ended(infos: dict[str, Any], i: int) -> dict[str, float]:

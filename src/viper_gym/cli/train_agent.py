@@ -6,31 +6,38 @@ import json
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import VectorEnv
 
+from viper_gym.agents.dreamer.config import DreamerConfig
 from viper_gym.agents.drq.agent import DrQConfig
 from viper_gym.agents.replay import FrameReplay
 from viper_gym.agents.trainer import TrainerConfig
 from viper_gym.cli.progress import console
 from viper_gym.errors import TrainingError
 
+if TYPE_CHECKING:
+    from viper_gym.agents.actions import ActionCodec
+    from viper_gym.agents.trainer import Agent
+
 
 @dataclass(frozen=True)
 class AgentTraining:
     """Settings of `viper-gym train agent`."""
 
-    agent: Literal["drq"] = "drq"
+    agent: Literal["drq", "dreamer"] = "drq"
     env: str = "viper/dmc-cartpole_swingup-v0"
-    """any registered environment with uint8 colour pictures and bounded continuous actions"""
+    """any registered environment with uint8 colour pictures and bounded continuous actions (or,
+    for dreamer, discrete ones)"""
     env_kwargs: dict[str, str] = field(default_factory=dict)
     """arguments for the environment, names and values (JSON or plain words), for instance
     bonus rnd beta 0.5 reward_clip [0,1.5]"""
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     drq: DrQConfig = field(default_factory=DrQConfig)
+    dreamer: DreamerConfig = field(default_factory=DreamerConfig)
     device: str = "auto"
     """auto, cpu, cuda or mps"""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -45,8 +52,7 @@ def train_agent(config: AgentTraining) -> Path:
     """
     import torch
 
-    from viper_gym.agents.drq.agent import DrQ
-    from viper_gym.agents.trainer import Agent, Trainer
+    from viper_gym.agents.trainer import Trainer
     from viper_gym.benchmark.figures import video_gif
     from viper_gym.likelihood.precision import resolve_device, resolve_dtype
     from viper_gym.training.loop import progress_bar
@@ -54,11 +60,10 @@ def train_agent(config: AgentTraining) -> Path:
     device = resolve_device(config.device)
     bf16 = resolve_dtype(config.precision, device) == torch.bfloat16
 
-    def make_agent(shape: tuple[int, int, int], actions: int) -> Agent:
-        needed = FrameReplay.bytes_needed(config.trainer.replay, (shape[0], shape[1], 3))
+    def make_agent(shape: tuple[int, int, int], actions: ActionCodec) -> Agent:
+        needed = FrameReplay.bytes_needed(config.trainer.replay, shape)
         console.print(f"replay: {needed / 1e9:.1f} GB on disk in {config.trainer.out / 'replay'}")
-        seed = config.trainer.seed
-        return DrQ(shape, actions, config.drq, seed, str(device), "bf16" if bf16 else "fp32")
+        return _make_agent(config, shape, actions, str(device), "bf16" if bf16 else "fp32")
 
     bar = progress_bar(console)
     job = bar.add_task(config.agent, total=config.trainer.total_timesteps, note="")
@@ -75,6 +80,30 @@ def train_agent(config: AgentTraining) -> Path:
     with bar:
         trainer = Trainer(config.trainer, make_envs, make_agent, on_progress, film)
         return trainer.run()
+
+
+def _make_agent(
+    config: AgentTraining,
+    shape: tuple[int, int, int],
+    actions: ActionCodec,
+    device: str,
+    precision: str,
+) -> Agent:
+    from viper_gym.agents.dreamer.agent import Dreamer
+    from viper_gym.agents.drq.agent import DrQ
+
+    seed, size, discrete = config.trainer.seed, actions.size, actions.discrete
+    if config.agent == "dreamer":
+        try:
+            return Dreamer(shape, size, discrete, config.dreamer, seed, device, precision)
+        except ValueError as error:
+            raise TrainingError(f"{config.env} does not fit: {error}") from error
+    if discrete:
+        raise TrainingError(
+            f"DrQ needs continuous actions, {config.env} has {size} discrete ones: use "
+            "--agent dreamer"
+        )
+    return DrQ(shape, size, config.drq, seed, device, precision)
 
 
 def _make_envs(env: str, kwargs: dict[str, Any], number: int) -> VectorEnv:

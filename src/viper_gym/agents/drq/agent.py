@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from viper_gym.agents.drq.networks import Actor, Critic, Encoder, random_shift
-from viper_gym.agents.replay import Batch
+from viper_gym.agents.replay import Batch, FrameReplay
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,24 @@ class DrQConfig:
     """pixels that pictures are moved by, at most"""
     batch_size: int = 128
     """transitions an update"""
+    frame_stack: int = 3
+    """newest frames, which the networks see at once"""
+    updates_per_step: float = 1.0
+    """updates for every environment step"""
 
 
 class DrQ:
     """The networks and one update of them.
 
     Args:
-        observation_shape: (H, W, C) of stacked frames.
+        frame_shape: (H, W, 3).
         action_size: A; actions are in -1…1.
         precision: "bf16" or "fp32", of the convolutions and linear layers.
     """
 
     def __init__(
         self,
-        observation_shape: tuple[int, int, int],
+        frame_shape: tuple[int, int, int],
         action_size: int,
         config: DrQConfig | None = None,
         seed: int = 0,
@@ -56,10 +60,11 @@ class DrQ:
         precision: str = "fp32",
     ):
         self.config = c = config or DrQConfig()
-        self.batch_size = c.batch_size
+        self.updates_per_step = c.updates_per_step
         self.device = torch.device(device)
         self._bf16 = precision == "bf16"
-        H, W, channels = observation_shape
+        H, W, channels = frame_shape
+        channels *= c.frame_stack
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             encoder = Encoder(channels, (H, W), c.cnn_features)
@@ -81,6 +86,18 @@ class DrQ:
             "actor": torch.optim.Adam(self.actor.parameters(), c.learning_rate),
             "temperature": torch.optim.Adam([self.log_temperature], c.learning_rate),
         }
+
+    def player(self, num_envs: int, deterministic: bool = False) -> Player:
+        """Plays in `num_envs` environments, and keeps the newest frames of each."""
+        return Player(self, deterministic)
+
+    def sample(self, replay: FrameReplay, rng: np.random.Generator) -> Batch:
+        """What one update learns from.
+
+        Raises:
+            ReplayError: the replay is empty.
+        """
+        return replay.sample(self.config.batch_size, self.config.frame_stack, rng)
 
     @torch.no_grad()
     def act(self, observations: np.ndarray, deterministic: bool = False) -> np.ndarray:
@@ -177,3 +194,25 @@ class DrQ:
         with torch.no_grad():
             self.log_temperature.copy_(state["log_temperature"])
         self._generator.set_state(state["generator"].cpu())
+
+
+class Player:
+    """Stacks the newest frames of every environment, and acts on them."""
+
+    def __init__(self, agent: DrQ, deterministic: bool):
+        self._agent, self._deterministic = agent, deterministic
+        self._stack: np.ndarray | None = None
+
+    def __call__(self, frames: np.ndarray, first: np.ndarray) -> np.ndarray:
+        """Actions float32 (n, A).
+
+        Args:
+            frames: uint8 (n, H, W, 3).
+            first: bool (n,), where an episode begins.
+        """
+        repeated = np.concatenate([frames] * self._agent.config.frame_stack, axis=-1)
+        if self._stack is None:
+            self._stack = repeated
+        moved = np.concatenate([self._stack[..., 3:], frames], axis=-1)
+        self._stack = np.where(first[:, None, None, None], repeated, moved)
+        return self._agent.act(self._stack, self._deterministic)

@@ -1,0 +1,245 @@
+"""DreamerV3: one update of world model, bonus, actor and critics, and how it plays."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from viper_gym.agents.dreamer.actor_critic import Actor, Critic, Trajectory, actor_loss
+from viper_gym.agents.dreamer.config import SIZES, DreamerConfig
+from viper_gym.agents.dreamer.plan2explore import LatentDisagreement
+from viper_gym.agents.dreamer.rssm import State
+from viper_gym.agents.dreamer.world_model import Sequences, WorldModel
+from viper_gym.agents.replay import FrameReplay, SequenceBatch
+
+
+class Dreamer:
+    """The networks and one update of them.
+
+    Args:
+        frame_shape: (H, W, 3).
+        action_size: A; continuous actions are in -1…1, discrete ones are one-hot rows.
+        discrete: whether actions are classes.
+        precision: "bf16" or "fp32", of convolutions and linear layers.
+
+    Raises:
+        ValueError: pictures that cannot be halved down to four pixels a side.
+    """
+
+    def __init__(
+        self,
+        frame_shape: tuple[int, int, int],
+        action_size: int,
+        discrete: bool = False,
+        config: DreamerConfig | None = None,
+        seed: int = 0,
+        device: str = "cpu",
+        precision: str = "fp32",
+    ):
+        self.config = c = config or DreamerConfig()
+        self.updates_per_step = c.updates_per_step
+        self.device = torch.device(device)
+        self.action_size = action_size
+        self._bf16 = precision == "bf16"
+        w = SIZES[c.size]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.model = WorldModel(frame_shape[:2], action_size, w, c)
+            width = self.model.width
+            self.actor = Actor(width, action_size, discrete, w.units, w.layers)
+            self.weights = {"reward": 1.0}
+            self.bonus: LatentDisagreement | None = None
+            if c.bonus == "disagreement" and c.beta:
+                self.weights["bonus"] = c.beta
+                self.bonus = LatentDisagreement(
+                    width, action_size, w.stoch * w.classes, c.ensemble, w.units
+                )
+            self.critics = nn.ModuleDict(
+                {name: Critic(width, w.units, w.layers, c) for name in self.weights}
+            )
+        for part in self._parts().values():
+            part.to(self.device)
+        self._generator = torch.Generator(self.device).manual_seed(seed)
+        self._optimizers = {
+            name: torch.optim.Adam(
+                [p for p in part.parameters() if p.requires_grad], c.learning_rate, eps=c.adam_eps
+            )
+            for name, part in self._parts().items()
+        }
+
+    def _parts(self) -> dict[str, nn.Module]:
+        parts = {"model": self.model, "actor": self.actor, "critics": self.critics}
+        return parts if self.bonus is None else {**parts, "bonus": self.bonus}
+
+    def player(self, num_envs: int, deterministic: bool = False) -> Player:
+        """Plays in `num_envs` environments, each with a state of its own."""
+        return Player(self, num_envs, deterministic)
+
+    def sample(self, replay: FrameReplay, rng: np.random.Generator) -> SequenceBatch:
+        """What one update learns from.
+
+        Raises:
+            ReplayError: the replay is still too short.
+        """
+        return replay.sample_sequences(self.config.batch_size, self.config.batch_length, rng)
+
+    def update(self, batch: SequenceBatch) -> dict[str, float]:
+        """One step of every network; returns losses and means for the log."""
+        data = self._to_device(batch)
+        with self._autocast():
+            loss, states, log = self.model.loss(data, self._generator)
+        self._step("model", loss)
+        states = states.detach()
+        if self.bonus is not None:
+            with self._autocast():
+                bonus_loss = self.bonus.loss(
+                    states.features, data.actions, data.first, states.stoch
+                )
+            self._step("bonus", bonus_loss)
+            log["behaviour/bonus_loss"] = float(bonus_loss.detach())
+        critics: dict[str, Any] = dict(self.critics.items())
+        with self._autocast(), _frozen(self.model, self.critics, self.bonus):
+            # the policy gradient of discrete actions needs none through the model
+            with torch.set_grad_enabled(not self.actor.discrete):
+                trajectory = self._imagine(states, data.terminal)
+            rewards = self._rewards(trajectory)
+            actor, returns, reached, extra = actor_loss(
+                self.actor, critics, self.weights, trajectory, rewards, self.config
+            )
+        self._step("actor", actor)
+        features = trajectory.features[:-1].detach()
+        with self._autocast():
+            losses = [critics[k].loss(features, returns[k], reached) for k in critics]
+        critic_loss = torch.stack(losses).sum()
+        self._step("critics", critic_loss)
+        for critic in critics.values():
+            critic.follow()
+        extra["behaviour/actor_loss"] = float(actor.detach())
+        extra["behaviour/critic_loss"] = float(critic_loss.detach())
+        return {**log, **extra}
+
+    def _imagine(self, states: State, terminal: Tensor) -> Trajectory:
+        """From every state of the batch, `imag_horizon` steps ahead."""
+        c, rssm = self.config, self.model.rssm
+        state = State(states.deter.flatten(0, 1), states.stoch.flatten(0, 1))  # (B * T, …)
+        features, actions = [state.features], []
+        for step in range(c.imag_horizon + 1):
+            action = self.actor(state.features.detach(), c.unimix, self._generator).sampled
+            actions.append(action)
+            if step < c.imag_horizon:
+                state = rssm.imagine(state, action, self._generator)
+                features.append(state.features)
+        stacked = torch.stack(features)  # (H + 1, N, D)
+        continues = self.model.continues(stacked.detach())
+        continues[0] = (~terminal.flatten()).float()  # known, not guessed
+        return Trajectory(stacked, torch.stack(actions), continues)
+
+    def _rewards(self, trajectory: Trajectory) -> dict[str, Tensor]:
+        """(H, N) of every component, of the step from state t to t + 1."""
+        rewards = {"reward": self.model.rewards(trajectory.features[1:])}
+        if self.bonus is not None:
+            rewards["bonus"] = self.bonus(trajectory.features[:-1], trajectory.actions[:-1])
+        return rewards
+
+    def _step(self, name: str, loss: Tensor) -> None:
+        optimizer = self._optimizers[name]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_gradient)
+        optimizer.step()
+
+    def _to_device(self, batch: SequenceBatch) -> Sequences:
+        frames = self.images(batch.frames.reshape(-1, *batch.frames.shape[2:]))
+        rest = (torch.from_numpy(x).to(self.device) for x in batch[1:])
+        return Sequences(frames.unflatten(0, batch.first.shape), *rest)
+
+    def images(self, frames: np.ndarray) -> Tensor:
+        """uint8 (N, H, W, 3) -> (N, 3, H, W) in 0…1; the bytes are shipped, not floats."""
+        return torch.from_numpy(frames).to(self.device).permute(0, 3, 1, 2).float() / 255.0
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        if not self._bf16:
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+    @torch.no_grad()
+    def film(self, batch: SequenceBatch, seen: int = 5) -> np.ndarray:
+        """Open-loop rollouts (B, T, 2H, W, 3) uint8: what was, above what the model imagines."""
+        data = self._to_device(batch)
+        with self._autocast():
+            imagined = self.model.rollout(data, seen, self._generator)
+        both = torch.cat([data.frames, imagined], 3)  # above each other
+        return (both * 255).round().byte().permute(0, 1, 3, 4, 2).cpu().numpy()
+
+    def state_dict(self) -> dict[str, Any]:
+        """A snapshot of everything needed to go on exactly."""
+        return copy.deepcopy(
+            {
+                **{name: part.state_dict() for name, part in self._parts().items()},
+                "optimizers": {k: o.state_dict() for k, o in self._optimizers.items()},
+                "generator": self._generator.get_state(),
+            }
+        )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Undo `state_dict`."""
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        for name, optimizer in self._optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self._generator.set_state(state["generator"].cpu())
+
+
+class Player:
+    """Filters what it sees, and acts on it."""
+
+    def __init__(self, agent: Dreamer, num_envs: int, deterministic: bool):
+        self._agent, self._deterministic = agent, deterministic
+        self._actions = torch.zeros(num_envs, agent.action_size, device=agent.device)
+        with torch.no_grad():
+            self._state = agent.model.rssm.initial(num_envs)
+
+    @torch.no_grad()
+    def __call__(self, frames: np.ndarray, first: np.ndarray) -> np.ndarray:
+        """Actions float32 (n, A).
+
+        Args:
+            frames: uint8 (n, H, W, 3).
+            first: bool (n,), where an episode begins.
+        """
+        agent, rssm = self._agent, self._agent.model.rssm
+        begins = torch.from_numpy(first).to(agent.device)[:, None]
+        start = rssm.initial(len(frames))
+        before = State(
+            torch.where(begins, start.deter, self._state.deter),
+            torch.where(begins, start.stoch, self._state.stoch),
+        )
+        with agent._autocast():
+            embedding = agent.model.encoder(agent.images(frames))
+            self._state = rssm.see(before, self._actions * ~begins, embedding, agent._generator)
+            choice = agent.actor(self._state.features, agent.config.unimix, agent._generator)
+        self._actions = choice.mode if self._deterministic else choice.sampled
+        if not agent.actor.discrete:
+            self._actions = self._actions.clamp(-1, 1)
+        return self._actions.float().cpu().numpy()
+
+
+@contextmanager
+def _frozen(*parts: nn.Module | None) -> Iterator[None]:
+    """Gradients pass through these, and none is kept for them."""
+    parameters = [p for part in parts if part is not None for p in part.parameters()]
+    kept = [p for p in parameters if p.requires_grad]
+    for parameter in kept:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in kept:
+            parameter.requires_grad_(True)

@@ -119,8 +119,8 @@ def test_an_agent_is_trained_killed_and_resumed_on_a_video_reward(tmp_path):
         "train", "agent", "--env", "viper/dmc-cup_catch-v0", "--env-kwargs", "beta", "0.5",
         "bonus", "rnd", "device", "cpu", "--out", out, "--num-envs", "1", "--buffer-size", "2000",
         "--learning-starts", "480", "--gradient-steps", "0.2", "--eval-every", "100000",
-        "--eval-episodes", "1", "--log-every", "100", "--cnn-features", "8", "8",
-        "--batch-size", "16",
+        "--eval-episodes", "1", "--log-every", "100", "--drq.cnn-features", "8", "8",
+        "--drq.batch-size", "16",
     ]  # fmt: skip
     first = viper(*command, "--total-timesteps", "504")
     assert "replay: 0.0 GB" in first.stderr and str(out) in first.stdout, first.stderr

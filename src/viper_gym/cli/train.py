@@ -16,11 +16,11 @@ def train(arguments: list[str]) -> None:
     subcommand = tyro.conf.subcommand
     kind: Any = (
         Annotated[
-            TokenizerTraining,
+            tyro.conf.OmitArgPrefixes[TokenizerTraining],
             subcommand("tokenizer", description="Train a tokenizer on a folder of videos."),
         ]
         | Annotated[
-            VideoModelTraining,
+            tyro.conf.OmitArgPrefixes[VideoModelTraining],
             subcommand("video-model", description="Train a video model; writes a bundle."),
         ]
         | Annotated[
@@ -34,7 +34,6 @@ def train(arguments: list[str]) -> None:
         description="Train a tokenizer on videos (one sub-folder a task), then a video model, then "
         "an agent on its reward.",
         args=arguments,
-        config=(tyro.conf.OmitArgPrefixes,),
     )
     if isinstance(config, TokenizerTraining):
         print(f"tokenizer: {train_tokenizer(config)}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import gymnasium as gym
 import numpy as np
+import tyro
 from gymnasium.vector import VectorEnv
 
 from viper_gym.agents.dreamer.config import DreamerConfig
@@ -35,7 +36,7 @@ class AgentTraining:
     env_kwargs: dict[str, str] = field(default_factory=dict)
     """arguments for the environment, names and values (JSON or plain words), for instance
     bonus rnd beta 0.5 reward_clip [0,1.5]"""
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    trainer: tyro.conf.OmitArgPrefixes[TrainerConfig] = field(default_factory=TrainerConfig)
     drq: DrQConfig = field(default_factory=DrQConfig)
     dreamer: DreamerConfig = field(default_factory=DreamerConfig)
     device: str = "auto"

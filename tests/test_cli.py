@@ -5,12 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from PIL import Image
 
 from viper_gym.data.episodes import Episode
 from viper_gym.envs.collect import collect
+from viper_gym.errors import TrainingError
 
 COMMANDS = (
     "demo", "tasks", "collect", "evaluate", "score", "sample", "convert", "push", "bench", "doctor",
@@ -111,6 +113,26 @@ def test_doctor_goes_on_behind_a_broken_gl_and_fails(monkeypatch):
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert done.stdout.count("problem") == 2  # drawing, and the reward of what is drawn
     assert "numpy" in done.stdout
+
+
+@pytest.mark.parametrize("options", [{}, {"reward_clip": (-0.5, 1.5)}, {"reward_scale": "raw"}])
+def test_relabelled_rewards_equal_live_ones(options):
+    from viper_gym.cli.train_agent import _relabeller
+
+    env_id = "viper/dmc-cup_catch-v0"
+    relabel, bare = _relabeller(env_id, {**options, "device": "cpu", "observation": "pixels"})
+    assert bare == {"checkpoint": None, "observation": "pixels"}
+    live = gym.make(env_id, device="cpu", **options)
+    frames, rewards = [live.reset(seed=1)[0]], []
+    for t in range(40):
+        frame, reward, *_ = live.step(np.full(2, np.sin(t / 5), np.float32))
+        frames.append(frame)
+        rewards.append(reward)
+    live.close()
+    assert relabel(np.stack(frames)) == pytest.approx(np.array(rewards), abs=1e-3, rel=1e-3)
+    for wrong, message in (("CartPole-v1", "viper/ ids only"), (env_id, "bonus belong")):
+        with pytest.raises(TrainingError, match=message):
+            _relabeller(wrong, {"bonus": "rnd"})
 
 
 def test_an_agent_is_trained_killed_and_resumed_on_a_video_reward(tmp_path):

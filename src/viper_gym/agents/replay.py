@@ -59,6 +59,8 @@ class FrameReplay:
         frame_shape: (H, W, 3).
         action_size: A.
         folder: where the arrays are kept; None keeps them in memory.
+        labels_later: rewards are not known when steps are added; `set_rewards` gives them, and
+            nothing is sampled before.
 
     Raises:
         ReplayError: the folder cannot be written, is full, or holds another shape.
@@ -71,8 +73,9 @@ class FrameReplay:
         frame_shape: tuple[int, int, int],
         action_size: int,
         folder: Path | None = None,
+        labels_later: bool = False,
     ):
-        self.config, self.num_envs = config, num_envs
+        self.config, self.num_envs, self._labels_later = config, num_envs, labels_later
         self.slots = max(config.buffer_size // num_envs, 2)
         shapes: dict[str, tuple[tuple[int, ...], Any]] = {
             "frames": (frame_shape, np.uint8),
@@ -87,6 +90,8 @@ class FrameReplay:
             {k: [self.slots, num_envs, *s, np.dtype(d).name] for k, (s, d) in shapes.items()}
         )
         self._head = 0  # frames written so far, of each environment
+        self._known = np.zeros(num_envs, np.int64)  # steps before this number have their rewards
+        self._began = np.zeros(num_envs, np.int64)  # number of the newest episode's first frame
         self._arrays = {
             name: _array(folder, name, (self.slots, num_envs, *shape), dtype)
             for name, (shape, dtype) in shapes.items()
@@ -102,6 +107,11 @@ class FrameReplay:
     def __len__(self) -> int:
         """Transitions that can be sampled."""
         return int(self._valid().sum())
+
+    @property
+    def steps_known(self) -> int:
+        """Steps of all environments, so far, whose rewards are known."""
+        return int(self._known.sum())
 
     def add(
         self,
@@ -128,7 +138,29 @@ class FrameReplay:
         names = ("frames", "actions", "rewards", "terminated", "first", "numbers")
         for name, value in zip(names, values, strict=True):
             self._arrays[name][slot] = value
+        self._began[first] = self._head
         self._head += 1
+        if not self._labels_later:
+            self._known[:] = self._head
+
+    def newest_episode(self, env: int) -> np.ndarray:
+        """Frames of the episode that an environment added to last: uint8 (T, H, W, 3).
+
+        Raises:
+            ReplayError: its first frames are overwritten already.
+        """
+        if self._began[env] < self._low():
+            raise ReplayError(
+                f"an episode of more than {self.slots} steps does not fit in the replay: raise "
+                "buffer_size"
+            )
+        return self._arrays["frames"][np.arange(self._began[env], self._head) % self.slots, env]
+
+    def set_rewards(self, env: int, rewards: np.ndarray) -> None:
+        """Rewards float (T - 1,) of the steps of `newest_episode`."""
+        start = int(self._began[env])
+        self._arrays["rewards"][np.arange(start, start + len(rewards)) % self.slots, env] = rewards
+        self._known[env] = start + len(rewards)
 
     def sample(self, size: int, frame_stack: int, rng: np.random.Generator) -> Batch:
         """Uniform transitions; observations are the newest `frame_stack` frames.
@@ -157,7 +189,7 @@ class FrameReplay:
             # whole and unbroken, with one step before, whose action and reward lead into it
             a, last = self._arrays["numbers"], number + length
             ends = (a[number % self.slots, env] == number) & (a[last % self.slots, env] == last)
-            return ends & (last < self._head) & (length < self.slots)
+            return ends & (last < self._head) & (last <= self._known[env]) & (length < self.slots)
 
         number, env = self._draw(size, rng, is_stretch)
         steps = number[:, None] + np.arange(1, length + 1)  # (B, T)
@@ -199,7 +231,8 @@ class FrameReplay:
         """The frame is there, and so is the next one of its episode."""
         a, here, after = self._arrays, number % self.slots, (number + 1) % self.slots
         there = (a["numbers"][here, env] == number) & (a["numbers"][after, env] == number + 1)
-        return there & ~a["first"][after, env] & (number + 1 < self._head)
+        known = (number < self._known[env]) & (number + 1 < self._head)
+        return there & ~a["first"][after, env] & known
 
     def _valid(self) -> np.ndarray:
         numbers = np.arange(self._low(), self._head)[:, None]
@@ -225,7 +258,16 @@ class FrameReplay:
             assert isinstance(array, np.memmap)
             array.flush()
         temporary = self._folder / "replay.tmp"
-        temporary.write_text(json.dumps({"head": self._head, "arrays": self._description}))
+        temporary.write_text(
+            json.dumps(
+                {
+                    "head": self._head,
+                    "known": self._known.tolist(),
+                    "began": self._began.tolist(),
+                    "arrays": self._description,
+                }
+            )
+        )
         os.replace(temporary, self._folder / "replay.json")
 
     def _restore(self) -> bool:
@@ -240,6 +282,7 @@ class FrameReplay:
                 f"{self._description}: resume with the settings it was made with"
             )
         self._head = int(saved["head"])
+        self._known[:], self._began[:] = saved["known"], saved["began"]
         return True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,18 +17,13 @@ import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from viper_gym.agents.actions import ActionCodec
+from viper_gym.agents.evaluation import Player, play_episodes
 from viper_gym.agents.replay import FrameReplay, ReplayConfig
+from viper_gym.agents.run_log import Means, RunLog, at_end
 from viper_gym.errors import TrainingError
 
+MOSTLY_STILL = 0.9  # share of the later steps
 MakeEnvs = Callable[[int], VectorEnv]
-
-
-class Player(Protocol):
-    """Plays in some environments; it may remember what it saw in each."""
-
-    def __call__(self, frames: np.ndarray, first: np.ndarray) -> np.ndarray:
-        """Newest frames uint8 (n, H, W, 3), and which begin an episode -> actions (n, A)."""
-        ...
 
 
 class Agent(Protocol):
@@ -47,6 +43,8 @@ class Agent(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
+Relabel = Callable[[np.ndarray], np.ndarray]
+"""frames of an episode, uint8 (T, H, W, 3) from its first -> rewards of its steps (T - 1,)"""
 MakeAgent = Callable[[tuple[int, int, int], ActionCodec], Agent]
 """(frame shape (H, W, 3), actions) -> agent"""
 
@@ -74,6 +72,8 @@ class TrainerConfig:
     seed: int = 0
     resume: bool = False
     """go on from the last checkpoint in `out`"""
+    wandb_project: str = ""
+    """also log to this project of Weights & Biases (needs the extra "wandb")"""
 
 
 class Trainer:
@@ -86,6 +86,8 @@ class Trainer:
         make_agent: (frame shape (H, W, 3), actions) -> agent.
         on_progress: called with (step, total, metrics) after every log line.
         film: called with (frames (T, H, W, 3), file stem) after an evaluation.
+        relabel: rewards for finished episodes in the replay, instead of the environment's, which
+            are logged as "task_return" and not learned from.
 
     Raises:
         TrainingError: unusable environment or folder, or a checkpoint of other settings.
@@ -99,8 +101,9 @@ class Trainer:
         make_agent: MakeAgent,
         on_progress: Callable[[int, int, dict[str, float]], None] = lambda *_: None,
         film: Callable[[np.ndarray, Path], None] = lambda *_: None,
+        relabel: Relabel | None = None,
     ):
-        self.config, self._make_envs = config, make_envs
+        self.config, self._make_envs, self._relabel = config, make_envs, relabel
         self._on_progress, self._film = on_progress, film
         try:
             config.out.mkdir(parents=True, exist_ok=True)
@@ -112,32 +115,33 @@ class Trainer:
         self.agent = make_agent(frame_shape, self._actions)
         given = config.gradient_steps
         self._updates_per_step = self.agent.updates_per_step if given is None else given
-        self.step, self._seconds = 0, 0.0
+        self.step, self._seconds, self._best = 0, 0.0, -np.inf
         self._rng = np.random.default_rng(config.seed)
         self._state = config.out / "state.pt"
         resuming = config.resume and self._state.exists()
         if not resuming:  # what an earlier run left is another run's
             (config.out / "replay" / "replay.json").unlink(missing_ok=True)
-            (config.out / "metrics.jsonl").unlink(missing_ok=True)
         self.replay = FrameReplay(
-            config.replay, config.num_envs, frame_shape, self._actions.size, config.out / "replay"
+            config.replay,
+            config.num_envs,
+            frame_shape,
+            self._actions.size,
+            config.out / "replay",
+            labels_later=relabel is not None,
         )
         if resuming:
             self._load()
 
     def run(self) -> Path:
         """Train to the end; returns the folder."""
-        from torch.utils.tensorboard import SummaryWriter
-
         c, n = self.config, self.config.num_envs
-        self._writer = SummaryWriter(str(c.out / "tensorboard"), purge_step=self.step)
+        self._log = RunLog(c.out, self.step, c.wandb_project)
         started = saved = time.monotonic()
         before = self._seconds
         frames, _ = self._envs.reset(seed=c.seed + self.step)
         player = self.agent.player(n)
         first, over = np.ones(n, bool), np.zeros(n, bool)
-        returns, due = np.zeros(n), 0.0
-        sums: dict[str, list[float]] = {}
+        returns, due, means = np.zeros(n), 0.0, Means()
         while self.step < c.total_timesteps:
             began = time.perf_counter()
             if self.step < c.learning_starts:
@@ -151,24 +155,26 @@ class Trainer:
             played = time.perf_counter()
             self.replay.add(frames, first, actions, rewards, terminated)
             # environments whose episode had ended were only reset by this step
+            if self._relabel is not None:
+                for i in np.flatnonzero(over):  # whose last frame has just been added
+                    means.add({"relabelled_return": self._label(int(i))})
+            labelled = time.perf_counter()
             returns = np.where(over, 0.0, returns + rewards)
             first, frames, over = over, following, (terminated | truncated) & ~over
             for i in np.flatnonzero(over):
-                _collect(sums, _ended(infos, int(i)) | {"return": returns[i]})
+                means.add(at_end(infos, int(i)) | {"return": returns[i]})
             self.step += n
-            due += n * self._updates_per_step
-            if self.step >= c.learning_starts:
+            if self.replay.steps_known >= c.learning_starts:
+                due += n * self._updates_per_step
                 for _ in range(int(due)):
-                    batch = self.agent.sample(self.replay, self._rng)
-                    _collect(sums, self.agent.update(batch))
-            due -= int(due)
+                    means.add(self.agent.update(self.agent.sample(self.replay, self._rng)))
+                due -= int(due)
             learned = time.perf_counter()
-            _collect(sums, {"seconds/act": acted - began, "seconds/env": played - acted})
-            _collect(sums, {"seconds/learn": learned - played})
+            means.add({"seconds/act": acted - began, "seconds/env": played - acted})
+            means.add({"seconds/relabel": labelled - played, "seconds/learn": learned - labelled})
             self._seconds = before + time.monotonic() - started
             if self._every(c.log_every):
-                self._log("train", sums)
-                sums = {}
+                self._write(means.take("train"))
             if self._every(c.eval_every):
                 self._evaluate()
             if time.monotonic() - saved > 60 * c.checkpoint_minutes:
@@ -177,46 +183,46 @@ class Trainer:
         if self.step % c.eval_every >= n:
             self._evaluate()
         self.save()
-        self._writer.close()
+        self._log.close()
         self._envs.close()
         return c.out
 
     def _every(self, interval: int) -> bool:
         return self.step // interval > (self.step - self.config.num_envs) // interval
 
-    def _evaluate(self) -> None:
-        """Whole episodes by the policy's mean, one in each environment; the first is filmed."""
-        n = self.config.eval_episodes
-        envs = self._make_envs(n)
-        frames, _ = envs.reset(seed=self.config.seed + 10_000)
-        player, film = self.agent.player(n, deterministic=True), [frames[0].copy()]
-        returns, ended, sums = np.zeros(n), np.zeros(n, bool), dict[str, list[float]]()
-        first, over = np.ones(n, bool), np.zeros(n, bool)
-        while not ended.all():
-            actions = player(frames, first)
-            frames, rewards, terminated, truncated, infos = envs.step(self._actions.to_env(actions))
-            first, over = over, (terminated | truncated) & ~over
-            returns += np.where(ended, 0.0, rewards)
-            if not ended[0]:
-                film.append(frames[0].copy())
-            for i in np.flatnonzero((terminated | truncated) & ~ended):
-                _collect(sums, _ended(infos, int(i)) | {"return": returns[i]})
-            ended |= terminated | truncated
-        envs.close()
-        self._log("eval", sums)
-        self._film(np.stack(film), self.config.out / f"eval_{self.step:08d}")
+    def _label(self, env: int) -> float:
+        """Reward the newest episode of an environment; gives its return."""
+        assert self._relabel is not None
+        rewards = self._relabel(self.replay.newest_episode(env))
+        self.replay.set_rewards(env, rewards)
+        return float(np.sum(rewards))
 
-    def _log(self, phase: str, sums: dict[str, list[float]]) -> None:
-        means = {f"{phase}/{k}": float(np.mean(v)) for k, v in sums.items()}
-        bad = [k for k, v in means.items() if not np.isfinite(v)]
-        if bad:
-            raise TrainingError(f"{', '.join(bad)} is not finite at step {self.step}")
-        for name, value in means.items():
-            self._writer.add_scalar(name, value, self.step)
-        line = {"step": self.step, "seconds": round(self._seconds, 1), **means}
-        with (self.config.out / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        self._on_progress(self.step, self.config.total_timesteps, means)
+    def _evaluate(self) -> None:
+        envs = self._make_envs(self.config.eval_episodes)
+        player = self.agent.player(envs.num_envs, deterministic=True)
+        means, episodes = play_episodes(player, envs, self._actions, self.config.seed + 10_000)
+        envs.close()
+        if self._relabel is not None:
+            for frames in episodes:
+                means.add({"relabelled_return": float(np.sum(self._relabel(frames)))})
+        figures = means.take("eval")
+        self._write(figures)
+        self._film(episodes[0], self.config.out / f"eval_{self.step:08d}")
+        learned = figures.get("eval/relabelled_return", figures["eval/return"])
+        risen = np.isfinite(self._best) and learned > self._best
+        if risen and figures["eval/still"] > MOSTLY_STILL:
+            warnings.warn(
+                f"at step {self.step} the return has risen to {learned:.4g}, and the picture "
+                f"stands still in {figures['eval/still']:.0%} of the later steps. If the task is "
+                "not to hold still, the agent has found a picture that is likely and nothing "
+                f"else: look at eval_{self.step:08d} in {self.config.out}, and audit the reward",
+                stacklevel=2,
+            )
+        self._best = max(self._best, learned)
+
+    def _write(self, values: dict[str, float]) -> None:
+        self._log.write(self.step, self._seconds, values)
+        self._on_progress(self.step, self.config.total_timesteps, values)
 
     def save(self) -> None:
         """A checkpoint: agent, replay, counters; the last good one stays until this is whole."""
@@ -228,6 +234,9 @@ class Trainer:
             "agent": self.agent.state_dict(),
         }
         temporary = self._state.with_suffix(".tmp")
+        if self._relabel is not None:  # a resumed run begins new episodes: these end here
+            for env in range(self.config.num_envs):
+                self._label(env)
         try:
             torch.save(state, temporary)
             self.replay.save()
@@ -243,7 +252,7 @@ class Trainer:
         fixed = asdict(self.config)
         for name in ("out", "total_timesteps", "resume", "eval_every", "eval_episodes"):
             fixed.pop(name)
-        for name in ("log_every", "checkpoint_minutes"):
+        for name in ("log_every", "checkpoint_minutes", "wandb_project"):
             fixed.pop(name)
         return json.dumps(fixed, default=str)
 
@@ -259,11 +268,6 @@ class Trainer:
         self.step, self._seconds = state["step"], state["seconds"]
         self._rng.bit_generator.state = json.loads(state["rng"])
         self.agent.load_state_dict(state["agent"])
-        log = self.config.out / "metrics.jsonl"
-        if log.exists():  # what was logged after the checkpoint is done again
-            lines = log.read_text().splitlines()
-            kept = [x for x in lines if json.loads(x)["step"] <= self.step]
-            log.write_text("".join(x + "\n" for x in kept))
 
 
 def _frame_shape(envs: VectorEnv) -> tuple[int, int, int]:
@@ -277,17 +281,3 @@ def _frame_shape(envs: VectorEnv) -> tuple[int, int, int]:
     if channels != 3:
         raise TrainingError(f"expected colour pictures (H, W, 3), got shape {seen.shape}")
     return height, width, channels
-
-
-def _ended(infos: dict[str, Any], i: int) -> dict[str, float]:
-    """The returns that an environment reports at the end of its episode."""
-    return {
-        name: float(values[i])
-        for name, values in infos.items()
-        if name.endswith("return") and not name.startswith("_") and infos[f"_{name}"][i]
-    }
-
-
-def _collect(sums: dict[str, list[float]], values: dict[str, float]) -> None:
-    for name, value in values.items():
-        sums.setdefault(name, []).append(float(value))

@@ -22,7 +22,7 @@ from viper_gym.errors import TrainingError
 
 if TYPE_CHECKING:
     from viper_gym.agents.actions import ActionCodec
-    from viper_gym.agents.trainer import Agent
+    from viper_gym.agents.trainer import Agent, Relabel
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,9 @@ class AgentTraining:
     env_kwargs: dict[str, str] = field(default_factory=dict)
     """arguments for the environment, names and values (JSON or plain words), for instance
     bonus rnd beta 0.5 reward_clip [0,1.5]"""
+    relabel: bool = False
+    """score whole episodes in the replay when they end, with the batch engine (the authors' way),
+    instead of every step in the environment: the same rewards, later; for viper/ ids"""
     trainer: tyro.conf.OmitArgPrefixes[TrainerConfig] = field(default_factory=TrainerConfig)
     drq: DrQConfig = field(default_factory=DrQConfig)
     dreamer: DreamerConfig = field(default_factory=DreamerConfig)
@@ -53,6 +56,7 @@ def train_agent(config: AgentTraining) -> Path:
     """
     import torch
 
+    import viper_gym  # noqa: F401  (registers the viper/… ids)
     from viper_gym.agents.trainer import Trainer
     from viper_gym.benchmark.figures import video_gif
     from viper_gym.likelihood.precision import resolve_device, resolve_dtype
@@ -77,9 +81,12 @@ def train_agent(config: AgentTraining) -> Path:
     def film(frames: np.ndarray, stem: Path) -> None:
         video_gif(frames, stem.with_suffix(".gif"))
 
-    make_envs = partial(_make_envs, config.env, _decode(config.env_kwargs))
+    kwargs, relabel = _decode(config.env_kwargs), None
+    if config.relabel:
+        relabel, kwargs = _relabeller(config.env, kwargs)
+    make_envs = partial(_make_envs, config.env, kwargs)
     with bar:
-        trainer = Trainer(config.trainer, make_envs, make_agent, on_progress, film)
+        trainer = Trainer(config.trainer, make_envs, make_agent, on_progress, film, relabel)
         return trainer.run()
 
 
@@ -107,9 +114,40 @@ def _make_agent(
     return DrQ(shape, size, config.drq, seed, device, precision)
 
 
-def _make_envs(env: str, kwargs: dict[str, Any], number: int) -> VectorEnv:
-    import viper_gym  # noqa: F401  (registers the viper/… ids)
+def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, Any]]:
+    """The reward of whole episodes, and what is left to make the bare environment with.
 
+    Raises:
+        TrainingError: no id of this package, or options that belong to a live reward.
+    """
+    from viper_gym.checkpoints.resolve import resolve
+    from viper_gym.likelihood.shared import shared_reward_model
+
+    spec = gym.registry.get(env)
+    if spec is None or not env.startswith("viper/"):
+        raise TrainingError(f"--relabel knows the task of viper/ ids only, got {env}")
+    live = sorted(kwargs.keys() & {"bonus", "beta", "task_reward_weight"})
+    if live:
+        raise TrainingError(
+            f"--relabel rewards finished episodes; {', '.join(live)} belong to a live reward: "
+            "leave them out (dreamer has --dreamer.bonus of its own)"
+        )
+    suite = env.removeprefix("viper/").split("-")[0]
+    checkpoint, revision = kwargs.pop("checkpoint", suite), kwargs.pop("revision", None)
+    device, dtype = kwargs.pop("device", "auto"), kwargs.pop("dtype", "auto")
+    model = shared_reward_model(str(resolve(checkpoint, revision)), device, dtype)
+    task = spec.kwargs["task"]
+    scale = model.scale(
+        task, kwargs.pop("reward_scale", "calibrated"), kwargs.pop("reward_clip", None)
+    )
+
+    def relabel(frames: np.ndarray) -> np.ndarray:
+        return scale(model.log_prob(frames[None], task)[0, 1:])
+
+    return relabel, {**kwargs, "checkpoint": None}
+
+
+def _make_envs(env: str, kwargs: dict[str, Any], number: int) -> VectorEnv:
     try:
         return gym.make_vec(env, number, **kwargs)
     except gym.error.Error as error:

@@ -1,0 +1,61 @@
+"""Whole episodes by a policy's mean, and what they look like."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from gymnasium.vector import VectorEnv
+
+from viper_gym.agents.actions import ActionCodec
+from viper_gym.agents.run_log import Means, at_end
+
+STILL = 16  # grey levels: a picture that changes by less anywhere stands still
+
+
+class Player(Protocol):
+    """Plays in some environments; it may remember what it saw in each."""
+
+    def __call__(self, frames: np.ndarray, first: np.ndarray) -> np.ndarray:
+        """Newest frames uint8 (n, H, W, 3), and which begin an episode -> actions (n, A)."""
+        ...
+
+
+def play_episodes(
+    player: Player, envs: VectorEnv, actions: ActionCodec, seed: int
+) -> tuple[Means, list[np.ndarray]]:
+    """One episode in every environment.
+
+    Returns:
+        Figures (return, what the environments report, and the share of steps in which the
+        picture stands still), and the frames of each episode, uint8 (T, H, W, 3).
+    """
+    n, means = envs.num_envs, Means()
+    frames, _ = envs.reset(seed=seed)
+    films: list[list[np.ndarray]] = [[frame.copy()] for frame in frames]
+    returns, ended = np.zeros(n), np.zeros(n, bool)
+    first = np.ones(n, bool)
+    while not ended.all():
+        acted = player(frames, first)
+        frames, rewards, terminated, truncated, infos = envs.step(actions.to_env(acted))
+        first = ended.copy()
+        returns += np.where(ended, 0.0, rewards)
+        for i in np.flatnonzero(~ended):
+            films[i].append(frames[i].copy())
+        for i in np.flatnonzero((terminated | truncated) & ~ended):
+            means.add(at_end(infos, int(i)) | {"return": returns[i]})
+        ended |= terminated | truncated
+    episodes = [np.stack(film) for film in films]
+    means.add({"still": float(np.mean([still_share(e) for e in episodes]))})
+    return means, episodes
+
+
+def still_share(frames: np.ndarray) -> float:
+    """Share of the later half's steps in which no pixel changes by more than `STILL`: 0…1.
+
+    Args:
+        frames: uint8 (T, H, W, 3).
+    """
+    late = frames[len(frames) // 2 :].astype(np.int16)
+    change = np.abs(np.diff(late, axis=0)).reshape(max(0, len(late) - 1), -1)
+    return float((change.max(1) <= STILL).mean()) if len(change) else 0.0

@@ -1,0 +1,91 @@
+"""What a training run writes down: JSON lines, TensorBoard, Weights & Biases if asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from viper_gym.errors import TrainingError
+from viper_gym.optional import require
+
+
+class RunLog:
+    """Appends figures to `metrics.jsonl` and to TensorBoard's files.
+
+    Args:
+        folder: of the run.
+        step: where the run goes on; lines behind it are of work that will be done again, and go.
+        wandb_project: also sends them to this project of Weights & Biases; "" does not.
+
+    Raises:
+        DependencyNotInstalled: a project is given and wandb is not installed.
+    """
+
+    def __init__(self, folder: Path, step: int = 0, wandb_project: str = ""):
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._path = folder / "metrics.jsonl"
+        lines = self._path.read_text().splitlines() if self._path.exists() else []
+        kept = [x for x in lines if json.loads(x)["step"] <= step] if step else []
+        self._path.write_text("".join(x + "\n" for x in kept))
+        self._wandb: Any = None
+        if wandb_project:
+            wandb = require("wandb", "wandb")
+            # the same folder is the same run, so that a resumed one goes on there
+            name = folder.resolve().name
+            self._wandb = wandb.init(
+                project=wandb_project, dir=folder, name=name, id=name, resume="allow"
+            )
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+
+    def write(self, step: int, seconds: float, values: dict[str, float]) -> None:
+        """One line.
+
+        Raises:
+            TrainingError: a value is not finite.
+        """
+        bad = [k for k, v in values.items() if not np.isfinite(v)]
+        if bad:
+            raise TrainingError(f"{', '.join(bad)} is not finite at step {step}")
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+        if self._wandb is not None:
+            self._wandb.log(values, step=step)
+        with self._path.open("a") as file:
+            file.write(json.dumps({"step": step, "seconds": round(seconds, 1), **values}) + "\n")
+
+    def close(self) -> None:
+        self._writer.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+
+class Means:
+    """Collects figures between two lines of the log."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[float]] = {}
+
+    def add(self, values: dict[str, float]) -> None:
+        for name, value in values.items():
+            self._values.setdefault(name, []).append(float(value))
+
+    def take(self, phase: str) -> dict[str, float]:
+        """Means since the last call, their names behind "phase/"."""
+        means = {f"{phase}/{k}": float(np.mean(v)) for k, v in self._values.items()}
+        self._values = {}
+        return means
+
+
+def at_end(infos: dict[str, Any], env: int) -> dict[str, float]:
+    """What an environment of a vector reports of its finished episode: returns, time shares."""
+    return {
+        name: float(values[env])
+        for name, values in infos.items()
+        if name.endswith(("return", "time_share"))
+        and not name.startswith("_")
+        and infos[f"_{name}"][env]
+    }

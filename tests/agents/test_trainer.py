@@ -1,0 +1,194 @@
+"""The loop: rewards given later, what is logged, and the warning about still pictures."""
+
+import json
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import SyncVectorEnv
+
+from dot_env import STEPS, Dot
+from viper_gym.agents.actions import ActionCodec
+from viper_gym.agents.evaluation import play_episodes, still_share
+from viper_gym.agents.replay import ReplayConfig
+from viper_gym.agents.run_log import RunLog
+from viper_gym.agents.trainer import Trainer, TrainerConfig
+from viper_gym.errors import DependencyNotInstalled, TrainingError
+
+
+class Sweeps:
+    """Not a learner: goes right, and remembers what it was given to learn from."""
+
+    updates_per_step = 0.5
+
+    def __init__(self, push: float = 1.0):
+        self.push, self.rewards, self.seen = push, [], []
+
+    def player(self, num_envs, deterministic=False):
+        return lambda frames, first: np.full((len(frames), 1), self.push, np.float32)
+
+    def sample(self, replay, rng):
+        return replay.sample(64, 1, rng)
+
+    def update(self, batch):
+        self.rewards.append(batch.rewards)
+        self.seen.append(batch.next_observations)
+        return {"loss": 0.0}
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
+def brightness(frames: np.ndarray) -> np.ndarray:
+    """A reward that can be read off the next frame: where the dot is."""
+    return _column(frames[1:])
+
+
+def _column(frames: np.ndarray) -> np.ndarray:
+    return frames[:, 7, :, 0].argmax(1).astype(np.float64)
+
+
+def trainer(out, agent=None, relabel=None, total=300, **changes) -> Trainer:
+    options = {"num_envs": 3, "learning_starts": 60, "log_every": 60, "eval_every": 150}
+    config = TrainerConfig(
+        out=out, replay=ReplayConfig(2000), total_timesteps=total, **{**options, **changes}
+    )
+    learner = agent or Sweeps()
+    return Trainer(config, lambda n: SyncVectorEnv([Dot] * n), lambda *_: learner, relabel=relabel)
+
+
+def lines(out) -> list[dict]:
+    return [json.loads(x) for x in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_relabelled_rewards_and_no_others_are_learned_from(tmp_path):
+    agent = Sweeps()
+    trainer(tmp_path, agent, brightness).run()
+    assert len(agent.rewards) > 50
+    for rewards, following in zip(agent.rewards, agent.seen, strict=True):
+        assert np.array_equal(rewards, _column(following))
+    last = lines(tmp_path)[-1]
+    # from 0.1 or 0.9 at full speed to the right end, then it stays: columns 1 … 13
+    assert 13 * STEPS * 0.6 < last["eval/relabelled_return"] < 13 * STEPS
+    assert last["eval/return"] < 5 < last["eval/relabelled_return"]
+
+
+def test_relabelled_runs_go_on_after_a_stop(tmp_path):
+    trainer(tmp_path, relabel=brightness, total=160).run()  # in the middle of episodes
+    agent = Sweeps()
+    again = trainer(tmp_path, agent, brightness, total=400, resume=True)
+    assert again.replay.steps_known > 140
+    again.run()
+    for rewards, following in zip(agent.rewards, agent.seen, strict=True):
+        assert np.array_equal(rewards, _column(following))
+
+
+def test_learning_waits_for_labels(tmp_path):
+    """Three episodes of 25 steps and the first frames: nothing is known before step 78."""
+    agent = Sweeps()
+    trainer(tmp_path, agent, brightness, total=75, learning_starts=6).run()
+    assert agent.rewards == []
+    trainer(tmp_path, agent, brightness, total=120, learning_starts=6).run()
+    assert len(agent.rewards) > 10
+
+
+def test_an_episode_that_does_not_fit_is_refused(tmp_path):
+    from viper_gym.errors import ReplayError
+
+    made = trainer(tmp_path, relabel=brightness)
+    made.replay.slots = 20
+    with pytest.raises(ReplayError, match="more than 20 steps"):
+        made.run()
+
+
+class Grows:
+    """A reward that rises from one episode to the next, wherever the dot is."""
+
+    factor = 1.0
+
+    def __call__(self, frames):
+        self.factor += 1.0
+        return self.factor * brightness(frames)
+
+
+def test_a_still_picture_with_a_rising_return_is_warned_of(tmp_path):
+    still = Sweeps(1.0)  # stops at the right end
+    with pytest.warns(UserWarning, match="picture stands still in 100% of the later steps"):
+        trainer(tmp_path / "still", still, Grows()).run()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        trainer(tmp_path / "moves", Sweeps(0.3), Grows()).run()  # never arrives
+        trainer(tmp_path / "same", still, brightness).run()  # does not rise
+
+
+def test_how_long_pictures_stand_still():
+    frames = np.zeros((9, 4, 4, 3), np.uint8)
+    assert still_share(frames) == 1.0
+    frames[6:, 0, 0, 0] = 200
+    assert still_share(frames) == pytest.approx(3 / 4)  # of four steps in the later half
+    frames[6:, 0, 0, 0] = 16
+    assert still_share(frames) == 1.0
+
+
+def test_evaluation_counts_each_environments_first_episode_once():
+    class Short(Dot):
+        def __init__(self, steps):
+            super().__init__()
+            self.steps = steps
+
+        def step(self, action):
+            frame, _, _, _, info = super().step(action)
+            return (
+                frame,
+                1.0,
+                False,
+                self.t == self.steps,
+                info | {"task_return": 10.0 * self.steps},
+            )
+
+    envs = SyncVectorEnv([lambda s=s: Short(s) for s in (3, 8)])
+    codec = ActionCodec(envs.single_action_space)
+    means, episodes = play_episodes(Sweeps().player(2), envs, codec, 0)
+    assert [len(e) for e in episodes] == [4, 9]
+    figures = means.take("eval")
+    assert figures["eval/return"] == pytest.approx(5.5)
+    assert figures["eval/task_return"] == pytest.approx(55.0)
+
+
+def test_actions_to_and_from_environments(rng):
+    box = gym.spaces.Box(np.array([-2.0, 0.0], np.float32), np.array([2.0, 1.0], np.float32))
+    codec = ActionCodec(box)
+    assert codec.size == 2 and not codec.discrete
+    assert codec.to_env(np.array([[-1.0, 0.0], [0.5, 1.0]])).tolist() == [[-2.0, 0.5], [1.0, 1.0]]
+    assert np.abs(codec.random(500, rng)).max() <= 1
+    codec = ActionCodec(gym.spaces.Discrete(3, start=5))
+    assert codec.to_env(np.array([[0, 0.2, 0.1], [1, 0, 0]])).tolist() == [6, 5]
+    drawn = codec.random(300, rng)
+    assert drawn.shape == (300, 3) and (drawn.sum(1) == 1).all() and (drawn.mean(0) > 0.2).all()
+    with pytest.raises(TrainingError, match="bounded continuous"):
+        ActionCodec(gym.spaces.Box(-np.inf, np.inf, (2,)))
+
+
+def test_a_log_goes_on_where_the_checkpoint_was(tmp_path):
+    log = RunLog(tmp_path)
+    for step in (10, 20, 30):
+        log.write(step, 1.0, {"x": float(step)})
+    log.close()
+    again = RunLog(tmp_path, step=20)
+    again.write(25, 2.0, {"x": 0.0})
+    again.close()
+    assert [x["step"] for x in lines(tmp_path)] == [10, 20, 25]
+    with pytest.raises(TrainingError, match="loss is not finite at step 3"):
+        RunLog(tmp_path).write(3, 0.0, {"loss": float("nan")})
+
+
+def test_weights_and_biases_is_optional(tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(DependencyNotInstalled, match=r"viper-gym\[wandb\]"):
+        RunLog(tmp_path, wandb_project="mine")

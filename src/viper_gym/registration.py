@@ -7,6 +7,8 @@ from typing import Any
 
 import gymnasium as gym
 
+OWN = "auto"  # stands for the suite's own alias in `checkpoints.json`
+
 
 def register_all() -> None:
     """Register the ids; importing the package twice, or in a worker, is harmless."""
@@ -18,15 +20,16 @@ def register_all() -> None:
             if env_id not in gym.registry:
                 gym.register(
                     id=env_id,
-                    entry_point=f"viper_gym.registration:make_{suite}",
-                    vector_entry_point=f"viper_gym.registration:make_{suite}_vec",
-                    kwargs={"task": task},
+                    entry_point="viper_gym.registration:make",
+                    vector_entry_point="viper_gym.registration:make_vec",
+                    kwargs={"suite": suite, "task": task},
                 )
 
 
-def make_dmc(
+def make(
+    suite: str,
     task: str,
-    checkpoint: str | None = "dmc",
+    checkpoint: str | None = OWN,
     revision: str | None = None,
     device: str = "auto",
     observation: str = "pixels",
@@ -34,20 +37,24 @@ def make_dmc(
     render_mode: str | None = "rgb_array",
     **reward: Any,
 ) -> gym.Env[Any, Any]:
-    """A DeepMind Control task with VIPER reward: what `gym.make("viper/dmc-…")` returns.
+    """A task of a suite with VIPER reward: what `gym.make("viper/dmc-…")` returns.
 
     Args:
-        checkpoint: None gives the bare environment with its task reward, seen as the bundle's
-            videos were: what the vector wrappers are put around.
+        checkpoint: "auto" is the suite's own; None gives the bare environment with its task
+            reward, seen as the bundle's videos were: what the vector wrappers are put around.
         observation: "pixels" or "state"; the reward comes from pixels either way.
         reward: arguments of `ViperRewardWrapper` (bonus, beta, reward_scale, …).
     """
-    from viper_gym.envs.dmc import DMCEnv
+    from viper_gym.envs.suite import find_suite
     from viper_gym.wrappers.single import ViperRewardWrapper
 
-    env = DMCEnv(task, observation, render_quality=render_quality, render_mode=render_mode)  # type: ignore[arg-type]
+    env = find_suite(suite).make(
+        task, observation, render_quality=render_quality, render_mode=render_mode
+    )
     if checkpoint is None:
         return env
+    if checkpoint == OWN:
+        checkpoint = suite
     wrapped = ViperRewardWrapper(env, checkpoint, task, revision=revision, device=device, **reward)
     recorded = wrapped._saved_kwargs
     given: dict[str, Any] = {"checkpoint": checkpoint, **reward}
@@ -55,10 +62,11 @@ def make_dmc(
     return wrapped
 
 
-def make_dmc_vec(
+def make_vec(
+    suite: str,
     task: str,
     num_envs: int = 1,
-    checkpoint: str | None = "dmc",
+    checkpoint: str | None = OWN,
     revision: str | None = None,
     device: str = "auto",
     observation: str = "pixels",
@@ -70,7 +78,7 @@ def make_dmc_vec(
 ) -> gym.vector.VectorEnv:
     """What `gym.make_vec("viper/dmc-…", n)` returns: one model call a step for all environments.
 
-    Arguments are those of `make_dmc`, and:
+    Arguments are those of `make`, and:
 
     Args:
         asynchronous: simulate in a spawned process each (rendering does not survive a fork).
@@ -81,7 +89,8 @@ def make_dmc_vec(
     from viper_gym.wrappers.vector import ViperVectorRewardWrapper
 
     bare = partial(
-        make_dmc,
+        make,
+        suite,
         task,
         None,
         observation=observation,
@@ -99,6 +108,8 @@ def make_dmc_vec(
     )
     if checkpoint is None:
         return envs
+    if checkpoint == OWN:
+        checkpoint = suite
     return ViperVectorRewardWrapper(
         envs, checkpoint, task, revision=revision, device=device, **reward
     )
@@ -110,4 +121,4 @@ def _with_frames(make: Callable[[], gym.Env[Any, Any]]) -> gym.Env[Any, Any]:
     return FrameInInfo(make())
 
 
-make_dmc.metadata = {"render_modes": ["rgb_array"]}  # type: ignore[attr-defined]
+make.metadata = {"render_modes": ["rgb_array"]}  # type: ignore[attr-defined]

@@ -42,8 +42,9 @@ def suite_episodes(
     first_seed: int,
     workers: int = 2,
     on_episode: Callable[[], None] = lambda: None,
+    suite: str = "dmc",
 ) -> Episodes:
-    """Behaviour -> episodes of a dmc task; files already in `folder` are used again."""
+    """Behaviour -> episodes of a task; files already in `folder` are used again."""
     # Starting a process costs as much as an episode, so all behaviours share them.
     with worker_pool(workers) if workers else nullcontext(0) as pool:
         return {
@@ -56,6 +57,7 @@ def suite_episodes(
                     folder,
                     first_seed=first_seed,
                     workers=pool,
+                    suite=suite,
                     on_episode=lambda line: on_episode(),
                 )
             ]

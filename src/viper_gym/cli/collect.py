@@ -13,11 +13,11 @@ from viper_gym.cli.progress import progress
 
 @dataclass(frozen=True)
 class Collect:
-    """Record episodes of a built-in suite from the committed oracles (lossless, resumable)."""
+    """Record episodes of a suite from its oracles or scripts (lossless, resumable)."""
 
     tasks: tuple[str, ...] = ()
     """all tasks of the suite if left out"""
-    suite: Literal["dmc"] = "dmc"
+    suite: Literal["dmc", "metaworld"] = "dmc"
     behaviour: str = "diverse"
     """diverse (training data), expert, graded, zero, small, constant, random, stop"""
     episodes: int | None = None
@@ -30,11 +30,14 @@ class Collect:
 
     def run(self) -> None:
         from viper_gym.envs.collect import collect
-        from viper_gym.envs.tasks import DMC_TASKS
+        from viper_gym.envs.suite import find_suite
 
+        suite = find_suite(self.suite)
         # training reads one folder a task, audits one a behaviour below it
-        for task in self.tasks or tuple(DMC_TASKS):
-            episodes = self.episodes if self.episodes is not None else DMC_TASKS[task].episodes
+        for task in self.tasks or tuple(suite.tasks):
+            episodes = self.episodes
+            if episodes is None:
+                episodes = suite.training_episodes(task)
             with progress(f"{task} {self.behaviour}", episodes) as tick:
                 paths = collect(
                     task,
@@ -43,6 +46,7 @@ class Collect:
                     self.out,
                     first_seed=self.seed,
                     workers=self.workers,
+                    suite=self.suite,
                     on_episode=partial(_tick_if_kept, tick),
                 )
             print(f"{task}: {len(paths)} episodes in {paths[0].parent}")

@@ -19,7 +19,7 @@ class Evaluate:
 
     checkpoint: str = "dmc"
     """suite alias, bundle folder or Hub repository"""
-    suite: Literal["dmc"] | None = "dmc"
+    suite: Literal["dmc", "metaworld"] = "dmc"
     """collect the episodes from this suite …"""
     episodes: Path | None = None
     """… or read them from this folder: <task>/<behaviour>/<videos>, 'expert' at least"""
@@ -61,7 +61,7 @@ class Evaluate:
             calibrate_checkpoint(self, CALIBRATION, CALIBRATION_SEED)
         audits = audit_checkpoint(
             self.checkpoint, self.tasks, FULL_AUDIT, AUDIT_SEED, self.out, self.workers,
-            self.device, self.episodes, quiet=self.json,
+            self.device, self.episodes, quiet=self.json, suite=self.suite,
         )  # fmt: skip
         if self.write:
             from viper_gym.benchmark.report import with_evaluation
@@ -92,6 +92,7 @@ def audit_checkpoint(
     device: str,
     folder: Path | None = None,
     quiet: bool = False,
+    suite: str = "dmc",
 ) -> dict[str, Any]:
     from viper_gym.benchmark.report import folder_source, run_audit, table
     from viper_gym.benchmark.suite_episodes import suite_episodes
@@ -107,7 +108,7 @@ def audit_checkpoint(
             source = folder_source(folder, model.image_size)
         else:
             source = lambda task: suite_episodes(  # noqa: E731
-                task, counts, out / "episodes", seed, workers, tick
+                task, counts, out / "episodes", seed, workers, tick, suite
             )
         audits = run_audit(model, chosen, source, out, on_episode=tick)
     if not quiet:
@@ -140,7 +141,9 @@ def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -
                 episodes = folder_source(options.episodes, model.image_size)(task)
             else:
                 cache = options.out / "calibration"
-                episodes = suite_episodes(task, counts, cache, seed, options.workers, tick)
+                episodes = suite_episodes(
+                    task, counts, cache, seed, options.workers, tick, options.suite
+                )
             audit, _ = audit_task(model, task, episodes, on_episode=tick)
             config = calibrate(config, audit)
     write_config(config, folder)

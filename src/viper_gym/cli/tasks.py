@@ -16,40 +16,40 @@ class Tasks:
 
     def run(self) -> None:
         from viper_gym.checkpoints.index import read_index
-        from viper_gym.envs.tasks import DMC_TASKS
+        from viper_gym.envs.suite import find_suite
 
+        if self.measure:
+            self._measure()
+            return
         rows = [
             {
                 "id": f"viper/{suite}-{task}-v0",
                 "checkpoint": entry.repo_id or f"bundled {entry.bundled}",
-                "oracle_return": DMC_TASKS[task].oracle_return,
-                "paper_expert_return": DMC_TASKS[task].expert_return,
+                **find_suite(suite).facts(task),
             }
             for suite, entry in read_index().items()
             for task in entry.tasks
         ]
-        if self.measure:
-            self._measure()
-            return
         if self.json:
             print(json.dumps(rows, indent=2))
             return
         for row in rows:
-            print(
-                f"{row['id']:40s} {row['checkpoint']:20s} oracle {row['oracle_return']:.0f} "
-                f"(paper's expert {row['paper_expert_return']:.0f})"
-            )
+            facts = ", ".join(f"{k.replace('_', ' ')} {v:g}" for k, v in list(row.items())[2:])
+            print(f"{row['id']:40s} {row['checkpoint']:25s} {facts}")
 
     def _measure(self) -> None:
         import numpy as np
 
-        from viper_gym.envs.collect import oracle_returns
-        from viper_gym.envs.tasks import DMC_TASKS
+        from viper_gym.checkpoints.index import read_index
+        from viper_gym.envs.collect import expert_results
 
-        for task, spec in DMC_TASKS.items():
-            returns = np.array(oracle_returns(task, self.measure))
-            print(
-                f"{task:20s} {returns.mean():.0f} ± {returns.std():.0f}, lowest "
-                f"{returns.min():.0f} ({len(returns)} episodes; the paper's expert "
-                f"{spec.expert_return:.0f})"
-            )
+        for suite, entry in read_index().items():
+            for task in entry.tasks:
+                results = expert_results(task, self.measure, suite=suite)
+                returns = np.array([r.task_return for r in results])
+                success = [r.success for r in results if r.success is not None]
+                solved = f", success {np.mean(success):.0%}" if success else ""
+                print(
+                    f"{suite} {task:20s} {returns.mean():.0f} ± {returns.std():.0f}, lowest "
+                    f"{returns.min():.0f}{solved} ({len(returns)} episodes)"
+                )

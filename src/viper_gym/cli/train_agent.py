@@ -132,7 +132,7 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
             f"--relabel rewards finished episodes; {', '.join(live)} belong to a live reward: "
             "leave them out (dreamer has --dreamer.bonus of its own)"
         )
-    suite = env.removeprefix("viper/").split("-")[0]
+    suite = spec.kwargs["suite"]
     checkpoint, revision = kwargs.pop("checkpoint", suite), kwargs.pop("revision", None)
     device, dtype = kwargs.pop("device", "auto"), kwargs.pop("dtype", "auto")
     model = shared_reward_model(str(resolve(checkpoint, revision)), device, dtype)

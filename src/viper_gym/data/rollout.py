@@ -19,6 +19,7 @@ def record_episode(
     length: int,
     warmup: Policy | None = None,
     warmup_steps: int = 0,
+    settle: int | None = None,
 ) -> Episode:
     """Record up to `length` environment steps (`length + 1` frames).
 
@@ -29,6 +30,11 @@ def record_episode(
         length: steps to record, at most.
         warmup: acts for `warmup_steps` steps before the recording begins, so that it
             starts where a learner may be (docs/decisions.md, "diverse experts").
+        settle: steps behind the first `info["success"]` after which the recording ends.
+
+    Returns:
+        The episode; its `meta` says whether there was "success" at any step, where the
+        environment tells.
     """
     rng = np.random.default_rng(seed)
     env.reset(seed=seed)
@@ -38,14 +44,20 @@ def record_episode(
         for _ in range(warmup_steps):
             env.step(warmup(reader.state()))
     policy.reset(rng)
-    frames, rewards = [_frame(env)], []
-    for _ in range(length):
-        _, reward, terminated, truncated, _ = env.step(policy(reader.state()))
+    frames, rewards, meta = [_frame(env)], [], dict[str, Any](seed=seed)
+    left = length
+    while left > 0:
+        _, reward, terminated, truncated, info = env.step(policy(reader.state()))
         rewards.append(float(reward))
         frames.append(_frame(env))
+        left -= 1
+        if "success" in info:
+            meta["success"] = meta.get("success", False) or bool(info["success"])
+            if settle is not None and info["success"]:
+                left = min(left, settle)
         if terminated or truncated:
             break
-    return Episode(np.stack(frames), np.array(rewards, np.float32), {"seed": seed})
+    return Episode(np.stack(frames), np.array(rewards, np.float32), meta)
 
 
 def _frame(env: gym.Env[Any, Any]) -> np.ndarray:

@@ -14,8 +14,20 @@ import numpy as np
 from viper_gym.types import Policy
 
 EMPTY = "empty"  # nothing in view: zero actions, the bodies hidden
-EPISODE_STEPS = 500  # 1000 control steps at action repeat 2
-SKIPPED_STEPS = 50  # of nominal expert episodes
+
+
+@dataclass(frozen=True)
+class EpisodeRecipe:
+    """How episodes of a suite are played; lengths in environment steps."""
+
+    episode: int = 500  # dm_control: 1000 control steps at action repeat 2
+    skipped: int = 50  # of nominal expert episodes
+    pushed_episode: int = 200
+    push: tuple[int, int] = (30, 120)  # shortest, and longest plus one
+    noise: tuple[float, ...] = (0.0, 0.0, 0.0, 0.1, 0.2, 0.4, 0.7)  # on training actions
+
+
+DMC_RECIPE = EpisodeRecipe()
 
 
 class Held:
@@ -89,13 +101,18 @@ class EpisodePlan:
     """How one episode is played: who acts, from where, for how long."""
 
     policy: Policy
-    length: int = EPISODE_STEPS  # environment steps
+    length: int  # environment steps
     warmup: Policy | None = None
     warmup_steps: int = 0
     note: str = ""
 
 
-def _diverse(oracle: Policy, size: int, rng: np.random.Generator) -> EpisodePlan:
+_Plan = Callable[[Policy, int, EpisodeRecipe, np.random.Generator], EpisodePlan]
+
+
+def _diverse(
+    oracle: Policy, size: int, recipe: EpisodeRecipe, rng: np.random.Generator
+) -> EpisodePlan:
     """Expert from states that learners visit, at several noise levels.
 
     What is recorded starts when the expert takes over. A pose that every episode starts from
@@ -103,54 +120,71 @@ def _diverse(oracle: Policy, size: int, rng: np.random.Generator) -> EpisodePlan
     are, and an agent would stay there. So the first steps of nominal episodes are left out,
     as the authors do, and pushes are long and strong enough to leave that pose.
     """
-    sigma = float(rng.choice([0.0, 0.0, 0.0, 0.1, 0.2, 0.4, 0.7]))
+    sigma = float(rng.choice(recipe.noise))
     policy = Noisy(oracle, sigma)
     if rng.random() < 0.25:
-        note = f"first {SKIPPED_STEPS} steps left out, noise {sigma}"
-        return EpisodePlan(policy, EPISODE_STEPS - SKIPPED_STEPS, oracle, SKIPPED_STEPS, note)
+        note = f"first {recipe.skipped} steps left out, noise {sigma}"
+        return EpisodePlan(policy, recipe.episode - recipe.skipped, oracle, recipe.skipped, note)
     hold = int(rng.choice([5, 10, 25]))
     warmup: Policy = Held(size, amplitude=float(rng.uniform(0.6, 1.0)), hold=hold)
     if rng.random() < 0.5:  # a learner that half knows the task
         warmup = Mixed(oracle, warmup, probability=float(rng.uniform(0.3, 0.8)))
-    steps = int(rng.integers(30, 120))
-    return EpisodePlan(policy, 200, warmup, steps, f"pushed {steps} steps, noise {sigma}")
+    steps = int(rng.integers(*recipe.push))
+    return EpisodePlan(
+        policy, recipe.pushed_episode, warmup, steps, f"pushed {steps} steps, noise {sigma}"
+    )
 
 
-def _graded(oracle: Policy, size: int, rng: np.random.Generator) -> EpisodePlan:
+def _graded(
+    oracle: Policy, size: int, recipe: EpisodeRecipe, rng: np.random.Generator
+) -> EpisodePlan:
     """One rung of the ladder from useless to expert."""
     random = Held(size)
-    at = int(rng.integers(25, EPISODE_STEPS - 25))
+    n = recipe.episode
+    at = int(rng.integers(n // 20, n - n // 20))
     kind = int(rng.integers(5))
     if kind == 0:
         sigma = float(rng.uniform(0.0, 2.0))
-        return EpisodePlan(Noisy(oracle, sigma), note=f"noise {sigma:.2f}")
+        return EpisodePlan(Noisy(oracle, sigma), n, note=f"noise {sigma:.2f}")
     if kind == 1:
         p = float(rng.uniform())
-        return EpisodePlan(Mixed(oracle, random, p), note=f"random segments {p:.2f}")
+        return EpisodePlan(Mixed(oracle, random, p), n, note=f"random segments {p:.2f}")
     if kind == 2:
-        return EpisodePlan(Switch(oracle, at, random), note=f"expert, random after {at}")
+        return EpisodePlan(Switch(oracle, at, random), n, note=f"expert, random after {at}")
     if kind == 3:
-        return EpisodePlan(Switch(random, at, oracle), note=f"random, expert after {at}")
-    return EpisodePlan(Switch(Held(size, 0.0), at, oracle), note=f"still, expert after {at}")
+        return EpisodePlan(Switch(random, at, oracle), n, note=f"random, expert after {at}")
+    return EpisodePlan(Switch(Held(size, 0.0), at, oracle), n, note=f"still, expert after {at}")
 
 
-_PLANS: dict[str, Callable[[Policy, int, np.random.Generator], EpisodePlan]] = {
-    "expert": lambda oracle, size, rng: EpisodePlan(oracle),
+def _plain(make: Callable[[Policy, int, np.random.Generator], Policy]) -> _Plan:
+    """A policy for a whole episode."""
+    return lambda oracle, size, recipe, rng: EpisodePlan(make(oracle, size, rng), recipe.episode)
+
+
+_PLANS: dict[str, _Plan] = {
+    "expert": _plain(lambda oracle, size, rng: oracle),
     "diverse": _diverse,
     "graded": _graded,
-    "zero": lambda oracle, size, rng: EpisodePlan(Held(size, 0.0)),
-    "small": lambda oracle, size, rng: EpisodePlan(Held(size, 0.1)),
-    "constant": lambda oracle, size, rng: EpisodePlan(Held(size, 1.0, hold=10**6)),
-    "random": lambda oracle, size, rng: EpisodePlan(Held(size)),
-    EMPTY: lambda oracle, size, rng: EpisodePlan(Held(size, 0.0), note="bodies hidden"),
-    "stop": lambda oracle, size, rng: EpisodePlan(
-        Switch(oracle, int(rng.integers(20, 150)), Held(size, 0.0))
+    "zero": _plain(lambda oracle, size, rng: Held(size, 0.0)),
+    "small": _plain(lambda oracle, size, rng: Held(size, 0.1)),
+    "constant": _plain(lambda oracle, size, rng: Held(size, 1.0, hold=10**6)),
+    "random": _plain(lambda oracle, size, rng: Held(size)),
+    EMPTY: _plain(lambda oracle, size, rng: Held(size, 0.0)),  # and the bodies hidden
+    "stop": lambda oracle, size, recipe, rng: EpisodePlan(
+        Switch(
+            oracle,
+            int(rng.integers(recipe.episode // 25, 3 * recipe.episode // 10)),
+            Held(size, 0.0),
+        ),
+        recipe.episode,
     ),
 }
 BEHAVIOURS = tuple(_PLANS)
 
 
-def plan_episode(behaviour: str, oracle: Policy, action_size: int, seed: int) -> EpisodePlan:
+def plan_episode(
+    behaviour: str, oracle: Policy, action_size: int, seed: int, recipe: EpisodeRecipe = DMC_RECIPE
+) -> EpisodePlan:
     """The plan of episode `seed` of a behaviour; the same seed gives the same plan.
 
     Raises:
@@ -158,4 +192,4 @@ def plan_episode(behaviour: str, oracle: Policy, action_size: int, seed: int) ->
     """
     if behaviour not in _PLANS:
         raise ValueError(f"unknown behaviour '{behaviour}'; known: {', '.join(BEHAVIOURS)}")
-    return _PLANS[behaviour](oracle, action_size, np.random.default_rng((seed, 1)))
+    return _PLANS[behaviour](oracle, action_size, recipe, np.random.default_rng((seed, 1)))

@@ -13,22 +13,19 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from viper_gym.data.rollout import record_episode
 from viper_gym.envs.behaviours import EMPTY, plan_episode
-from viper_gym.envs.dmc import DMCEnv
-from viper_gym.envs.oracle import Oracle
-from viper_gym.envs.tasks import dmc_task
+from viper_gym.envs.suite import find_suite
 from viper_gym.errors import TrainingError
+from viper_gym.types import Policy
 
-# Diverse expert episodes are kept when the end of the episode is at this share of the
-# expert's mean reward a step: recoveries that arrive late stay, failures go.
-KEEP_SHARE = 0.8
-KEEP_TAIL = 0.4  # of the episode
 _BATCH = 8  # episodes handed out at once; an interrupted run loses no more than these
 
-_ENVS: dict[str, tuple[DMCEnv, Oracle]] = {}
+_ENVS: dict[tuple[str, str], tuple[Any, Policy]] = {}
 
 
 def worker_pool(workers: int) -> ProcessPoolExecutor:
@@ -44,17 +41,21 @@ class Job:
     behaviour: str
     seed: int
     folder: str
+    suite: str = "dmc"
 
 
 def play(job: Job) -> dict[str, Any]:
     """Play one episode in this process; save it unless it is rejected; return its index line."""
-    if job.task not in _ENVS:  # one environment a process: GL contexts are costly
-        _ENVS[job.task] = (DMCEnv(job.task, observation="state"), Oracle(job.task))
-    env, oracle = _ENVS[job.task]
+    suite, key = find_suite(job.suite), (job.suite, job.task)
+    if key not in _ENVS:  # one environment a process: GL contexts are costly
+        _ENVS[key] = (suite.make(job.task, observation="state"), suite.expert(job.task))
+    env, oracle = _ENVS[key]
     size = int(env.action_space.shape[0])
-    plan = plan_episode(job.behaviour, oracle, size, job.seed)
-    if job.behaviour == "diverse":
-        plan.length = min(plan.length, dmc_task(job.task).episode_steps or plan.length)
+    plan = plan_episode(job.behaviour, oracle, size, job.seed, suite.recipe)
+    training = job.behaviour == "diverse"
+    expert = training or job.behaviour == "expert"
+    if training:
+        plan.length = min(plan.length, suite.training_steps(job.task) or plan.length)
     with env.nothing_in_view() if job.behaviour == EMPTY else nullcontext():
         episode = record_episode(
             env,
@@ -63,11 +64,10 @@ def play(job: Job) -> dict[str, Any]:
             length=plan.length,
             warmup=plan.warmup,
             warmup_steps=plan.warmup_steps,
+            settle=suite.settle if expert else None,
         )
     assert episode.rewards is not None
-    tail = episode.rewards[-int(len(episode.rewards) * KEEP_TAIL) :].mean()
-    expert = dmc_task(job.task).oracle_return / 1000 * env.action_repeat  # a step
-    kept = job.behaviour != "diverse" or bool(tail >= KEEP_SHARE * expert)
+    kept = not training or suite.is_good(job.task, episode)
     line = {
         "seed": job.seed,
         "return": round(episode.task_return, 2),
@@ -91,6 +91,7 @@ def collect(
     *,
     first_seed: int,
     workers: int | Executor = 2,
+    suite: str = "dmc",
     on_episode: Callable[[dict[str, Any]], None] = lambda line: None,
 ) -> list[Path]:
     """Collect until `episodes` are kept; returns their files, in the order of seeds.
@@ -115,7 +116,7 @@ def collect(
         seed = first_seed
         while True:
             if seed not in done:
-                yield Job(task, behaviour, seed, str(folder))
+                yield Job(task, behaviour, seed, str(folder), suite)
             seed += 1
 
     def take(line: dict[str, Any]) -> None:
@@ -127,8 +128,8 @@ def collect(
         on_episode(line)
         if len(done) >= 40 and kept < 0.1 * len(done):
             raise TrainingError(
-                f"{task}: only {kept} of {len(done)} '{behaviour}' episodes reached "
-                f"{KEEP_SHARE:.0%} of the expert's reward; is the oracle good enough?"
+                f"{task}: only {kept} of {len(done)} '{behaviour}' episodes ended as an expert's "
+                "do; is the oracle good enough?"
             )
 
     source = jobs()
@@ -147,18 +148,31 @@ def collect(
     return [folder / f"episode_{seed:07d}.npz" for seed in kept_seeds[:episodes]]
 
 
-def oracle_returns(task: str, episodes: int, first_seed: int = 900_000) -> list[float]:
-    """Task returns of the bundled oracle, deterministic, over seeds nothing else uses."""
-    env, oracle = DMCEnv(task, observation="state"), Oracle(task)
-    returns = []
+class Result(NamedTuple):
+    """How one episode of an expert ended."""
+
+    task_return: float
+    success: bool | None
+    """at any step; None where the suite does not tell"""
+
+
+def expert_results(
+    task: str, episodes: int, first_seed: int = 900_000, suite: str = "dmc"
+) -> list[Result]:
+    """A suite's expert over seeds that nothing else uses."""
+    family = find_suite(suite)
+    env, expert = family.make(task, observation="state"), family.expert(task)
+    results = []
     for seed in range(first_seed, first_seed + episodes):
         env.reset(seed=seed)
-        total, over = 0.0, False
+        expert.reset(np.random.default_rng(seed))
+        total, over, success = 0.0, False, list[bool]()
         while not over:
-            _, reward, terminated, truncated, _ = env.step(oracle(env.state()))
+            _, reward, terminated, truncated, info = env.step(expert(env.state()))
             total, over = total + reward, terminated or truncated
-        returns.append(total)
-    return returns
+            success += [bool(info["success"])] if "success" in info else []
+        results.append(Result(total, any(success) if success else None))
+    return results
 
 
 def read_index(index: Path) -> list[dict[str, Any]]:

@@ -7,21 +7,21 @@ episode of 1000 control steps has 500 environment steps and 501 frames.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 
-from viper_gym.envs.gl import APT_LINE, configure_headless_gl
+from viper_gym.envs.gl import configure_headless_gl, could_not_draw
+from viper_gym.envs.mujoco_view import bodies_hidden, configure_rendering
+from viper_gym.envs.recorded_spec import RecordedSpec
 from viper_gym.envs.tasks import View, dmc_task
-from viper_gym.errors import RenderingUnavailable
 from viper_gym.optional import require
 
 
-class DMCEnv(gym.Env):
+class DMCEnv(RecordedSpec, gym.Env):
     """One dm_control task.
 
     Actions are scaled to [-1, 1]. Observations are uint8 pixels (H, W, 3) or the
@@ -40,8 +40,6 @@ class DMCEnv(gym.Env):
         RenderingUnavailable: no OpenGL backend works (at the first frame).
     """
 
-    _spec: Any = None
-
     def __init__(
         self,
         task: str,
@@ -57,8 +55,6 @@ class DMCEnv(gym.Env):
         configure_headless_gl()
         suite = require("dm_control.suite", extra="dmc")
         self.task = task
-        self.spec_kwargs: dict[str, Any] = {}
-        """what the environment's spec records in place of objects it was made with"""
         self.view = view or spec.view
         if render_quality is not None:
             self.view = replace(self.view, render_quality=render_quality)
@@ -72,7 +68,7 @@ class DMCEnv(gym.Env):
         absl_logger.setLevel(level)
         self._timestep: Any = None
         self._has_drawn = False
-        self._configure_rendering()
+        configure_rendering(self._env.physics.model, self.view)
 
         action_spec = self._env.action_spec()
         self._low, self._high = action_spec.minimum, action_spec.maximum
@@ -87,20 +83,9 @@ class DMCEnv(gym.Env):
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": fps}
 
     @property
-    def spec(self) -> Any:
-        """Gymnasium's record of how this was made; holds no models, which it would copy."""
-        return self._spec
-
-    @spec.setter
-    def spec(self, spec: Any) -> None:
-        if spec is not None and self.spec_kwargs:
-            spec.kwargs = {**spec.kwargs, **self.spec_kwargs}
-        self._spec = spec
-
-    @property
     def preprocessing(self) -> dict[str, Any]:
         """What a bundle records about the frames of this environment."""
-        return {**asdict(self.view), "action_repeat": self.action_repeat}
+        return {**self.view.recorded(), "action_repeat": self.action_repeat}
 
     @property
     def physics(self) -> Any:
@@ -142,50 +127,16 @@ class DMCEnv(gym.Env):
         except Exception as error:  # GL stacks raise types of their own, down to ctypes errors
             if self._has_drawn:  # GL works: this is something else
                 raise
-            raise RenderingUnavailable(
-                f"could not draw a frame ({type(error).__name__}: {error}). "
-                f"Install a software renderer: {APT_LINE}"
-            ) from error
+            raise could_not_draw(error) from error
         self._has_drawn = True
         return frame
 
-    @contextmanager
-    def nothing_in_view(self) -> Iterator[None]:
+    def nothing_in_view(self) -> AbstractContextManager[None]:
         """Inside, frames show the scene without its bodies, tendons and sites."""
-        model = self._env.physics.model
-        colours = {
-            "geom_rgba": model.geom_bodyid != 0,  # body 0 is the world: floor and walls
-            "site_rgba": model.site_bodyid != 0,
-            "tendon_rgba": slice(None),
-        }
-        kept = {name: getattr(model, name).copy() for name in colours}
-        try:
-            for name, rows in colours.items():
-                getattr(model, name)[rows, 3] = 0.0
-            yield
-        finally:
-            for name, values in kept.items():
-                getattr(model, name)[:] = values
+        return bodies_hidden(self._env.physics.model)
 
     def close(self) -> None:
         self._env.close()
 
     def _observe(self) -> np.ndarray:
         return self.render() if self._observation == "pixels" else self.state()
-
-    def _configure_rendering(self) -> None:
-        # All of it must be set before the first frame makes the GL context.
-        model = self._env.physics.model
-        if self.view.render_quality == "fast":
-            model.vis.quality.shadowsize = 0
-            model.vis.quality.offsamples = 0
-            model.light_castshadow[:] = 0
-            model.mat_reflectance[:] = 0
-        elif self.view.render_quality != "full":
-            raise ValueError(
-                f"render_quality must be 'fast' or 'full', got {self.view.render_quality!r}"
-            )
-        model.vis.global_.offwidth = self.view.image_size
-        model.vis.global_.offheight = self.view.image_size
-        if self.view.fovy is not None:
-            model.cam_fovy[self.view.camera] = self.view.fovy

@@ -36,3 +36,11 @@ def configure_headless_gl() -> str:
         # PyOpenGL must agree with MuJoCo or context creation fails with an unrelated error.
         os.environ.setdefault("PYOPENGL_PLATFORM", chosen)
     return chosen
+
+
+def could_not_draw(error: Exception) -> RenderingUnavailable:
+    """What to raise where the first frame of an environment fails: which library to install."""
+    return RenderingUnavailable(
+        f"could not draw a frame ({type(error).__name__}: {error}). "
+        f"Install a software renderer: {APT_LINE}"
+    )

@@ -9,7 +9,8 @@ camera's field of view where the default one crops the scene (docs/decisions.md)
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from viper_gym.errors import UnknownTask
 
@@ -21,7 +22,16 @@ class View:
     image_size: int = 64  # pixels, square
     camera: int = 0
     fovy: float | None = None  # degrees; None keeps the model's own
+    free_camera: tuple[float, float, float, float, float, float] | None = None
+    """in place of `camera`: x, y, z that it looks at and its distance (m), azimuth and elevation
+    (degrees)"""
     render_quality: str = "fast"  # "fast": no shadows, reflections or multisampling
+
+    def recorded(self) -> dict[str, Any]:
+        """What a bundle keeps of it; a free camera only where there is one."""
+        record = asdict(self)
+        free = record.pop("free_camera")
+        return record if free is None else {**record, "free_camera": list(free)}  # as JSON has it
 
 
 @dataclass(frozen=True)

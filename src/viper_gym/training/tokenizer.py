@@ -47,6 +47,8 @@ class Preset:
 _PAPER = AdversarialConfig(disc_weight=0.1)
 PRESETS = {
     "small": Preset(PatchVQConfig(codebook_size=1024), 64, 1e-3, 30.0),
+    # a grid of 16x16 as in Table 2 for RLBench: objects of four pixels
+    "small-fine": Preset(PatchVQConfig(patch_size=4, codebook_size=1024), 64, 1e-3, 30.0),
     "paper-dmc": Preset(PAPER_DMC, 128, 1e-4, 0.0, _PAPER),
     "paper-atari": Preset(PAPER_ATARI, 128, 1e-4, 0.0, _PAPER),
     "paper-rlbench": Preset(PAPER_RLBENCH, 128, 1e-4, 0.0, _PAPER),
@@ -59,7 +61,7 @@ class TokenizerTraining:
 
     data: Path = Path("data/train")
     """folder with one sub-folder of videos a task"""
-    preset: Literal["small", "paper-dmc", "paper-atari", "paper-rlbench"] = "small"
+    preset: Literal["small", "small-fine", "paper-dmc", "paper-atari", "paper-rlbench"] = "small"
     """architecture, losses, batch size and learning rate"""
     codebook_size: int | None = None
     """the preset's if left out, like the three below"""

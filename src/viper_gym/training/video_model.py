@@ -33,7 +33,14 @@ from viper_gym.training.loop import Loop, LoopConfig, learning_rate, make_accele
 SMALL = VideoGPTConfig(
     sequence_length=8, embed_dim=128, mlp_dim=512, num_heads=2, num_layers=2, local_frames=2
 )
-PREPROCESSING_KEYS = ("image_size", "camera", "fovy", "render_quality", "action_repeat")
+PREPROCESSING_KEYS = (
+    "image_size",
+    "camera",
+    "fovy",
+    "free_camera",
+    "render_quality",
+    "action_repeat",
+)
 
 
 @dataclass(frozen=True)

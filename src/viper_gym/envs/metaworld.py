@@ -1,0 +1,217 @@
+"""Meta-World tasks (Sawyer arm) as Gymnasium environments with fast 64x64 frames.
+
+One environment step is `action_repeat` control steps of 0.0125 s each. Episodes never terminate:
+they are cut after `STEPS` steps, and `info["success"]` says how it stands (an episode counts as
+solved if it was 1 at any step, as in Meta-World's own evaluation).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+
+from viper_gym.envs.gl import configure_headless_gl, could_not_draw
+from viper_gym.envs.mujoco_view import bodies_hidden, close_at_exit, configure_rendering
+from viper_gym.envs.recorded_spec import RecordedSpec
+from viper_gym.envs.tasks import View
+from viper_gym.errors import UnknownTask
+from viper_gym.optional import require
+
+STEPS = 200  # environment steps an episode; the scripts need 50 to 200
+
+# From the front left and above: gripper, object and goal are in view in every task, also
+# inside the shelf; the cameras that Meta-World ships look past some of them.
+VIEW = View(free_camera=(0.0, 0.68, 0.1, 1.25, 145.0, -45.0))
+
+
+@dataclass(frozen=True)
+class MetaWorldTask:
+    """One Meta-World task: its name there, and how often its script succeeds (of 20 episodes)."""
+
+    name: str
+    success: float
+    view: View = VIEW
+    action_repeat: int = 1
+
+
+METAWORLD_TASKS: dict[str, MetaWorldTask] = {
+    "pick_place": MetaWorldTask("pick-place-v3", 1.0),
+    "coffee_pull": MetaWorldTask("coffee-pull-v3", 1.0),
+    "bin_picking": MetaWorldTask("bin-picking-v3", 1.0),
+    "shelf_place": MetaWorldTask("shelf-place-v3", 1.0),
+    "disassemble": MetaWorldTask("disassemble-v3", 1.0),
+    "peg_unplug_side": MetaWorldTask("peg-unplug-side-v3", 1.0),
+}
+
+
+def metaworld_task(name: str) -> MetaWorldTask:
+    """Look a task up by the name used in ids (`pick_place`).
+
+    Raises:
+        UnknownTask: naming the known tasks.
+    """
+    if name not in METAWORLD_TASKS:
+        known = ", ".join(sorted(METAWORLD_TASKS))
+        raise UnknownTask(f"unknown metaworld task '{name}'; known: {known}")
+    return METAWORLD_TASKS[name]
+
+
+class MetaWorldEnv(RecordedSpec, gym.Env):
+    """One Meta-World task; object and goal are drawn anew at every reset.
+
+    Observations are uint8 pixels (H, W, 3) or the float32 state (39,) with the goal in it;
+    `render()` always returns the pixels of `view`. Rewards are Meta-World's dense ones, at most 10
+    a control step.
+
+    Args:
+        task: name in `METAWORLD_TASKS`, e.g. "pick_place".
+        observation: "pixels" or "state".
+        view: camera and size; the task's own by default.
+        render_quality: shorthand that replaces `view.render_quality` ("fast" or "full").
+        action_repeat: control steps an action is held; the task's own by default.
+
+    Raises:
+        UnknownTask: no such task.
+        DependencyNotInstalled: metaworld is missing.
+        RenderingUnavailable: no OpenGL backend works (at the first frame).
+    """
+
+    def __init__(
+        self,
+        task: str,
+        observation: Literal["pixels", "state"] = "pixels",
+        view: View | None = None,
+        render_quality: str | None = None,
+        action_repeat: int | None = None,
+        render_mode: str | None = "rgb_array",
+    ):
+        spec = metaworld_task(task)
+        if observation not in ("pixels", "state"):
+            raise ValueError(f"observation must be 'pixels' or 'state', got {observation!r}")
+        configure_headless_gl()
+        environments = require("metaworld.env_dict", extra="metaworld")
+        self.task = task
+        self.view = view or spec.view
+        if render_quality is not None:
+            self.view = replace(self.view, render_quality=render_quality)
+        self.action_repeat = action_repeat or spec.action_repeat
+        self.render_mode = render_mode
+        self._observation = observation
+        self._env = environments.ALL_V3_ENVIRONMENTS[spec.name]()
+        self._show_goal()
+        self._renderer: Any = None
+        self._steps = 0
+        configure_rendering(self._env.model, self.view)
+        size = self.view.image_size
+        self.action_space: gym.spaces.Box = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
+        self.observation_space = (
+            gym.spaces.Box(0, 255, (size, size, 3), np.uint8)
+            if observation == "pixels"
+            else gym.spaces.Box(-np.inf, np.inf, (39,), np.float32)
+        )
+        fps = round(1.0 / (self._env.dt * self.action_repeat))
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": fps}
+
+    def _show_goal(self) -> None:
+        """Draw object and goal at every reset, and let the state say where the goal is."""
+        env = self._env
+        env._freeze_rand_vec, env.seeded_rand_vec = False, True
+        env._set_task_called, env._partially_observable = True, False
+        env.__dict__.pop("sawyer_observation_space", None)  # cached from before; it hides the goal
+
+    @property
+    def preprocessing(self) -> dict[str, Any]:
+        """What a bundle records about the frames of this environment."""
+        return {**self.view.recorded(), "action_repeat": self.action_repeat}
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        super().reset(seed=seed)
+        if seed is not None:
+            self._env.seed(seed)
+        elif self._env._np_random is None:
+            self._env.seed(int(self.np_random.integers(2**31)))
+        self._state, _ = self._env.reset()
+        self._steps = 0
+        return self._observe(), {"success": 0.0}
+
+    def step(self, action: np.ndarray):
+        action = np.clip(np.asarray(action, np.float32), -1.0, 1.0)
+        reward, success = 0.0, 0.0
+        for _ in range(self.action_repeat):
+            self._env.curr_path_length = 0  # the limit is ours
+            self._state, value, _, _, info = self._env.step(action)
+            reward, success = reward + float(value), float(info["success"])
+        self._steps += 1
+        over = self._steps >= STEPS
+        return self._observe(), reward, False, over, {"success": success}
+
+    def state(self) -> np.ndarray:
+        """Gripper, objects, those of the step before, and the goal: float32 (39,)."""
+        return self._state.astype(np.float32)
+
+    def render(self) -> np.ndarray:
+        """uint8 (H, W, 3), a fresh array."""
+        import mujoco
+
+        size = self.view.image_size
+        if self._renderer is None:
+            try:
+                self._renderer = mujoco.Renderer(self._env.model, size, size)
+            except Exception as error:  # GL stacks raise types of their own
+                raise could_not_draw(error) from error
+            close_at_exit(self._renderer)
+        self._renderer.update_scene(self._env.data, camera=self._camera(mujoco))
+        return self._renderer.render().copy()
+
+    def _camera(self, mujoco: Any) -> Any:
+        if self.view.free_camera is None:
+            return self.view.camera
+        x, y, z, distance, azimuth, elevation = self.view.free_camera
+        camera = mujoco.MjvCamera()
+        camera.type = mujoco.mjtCamera.mjCAMERA_FREE
+        camera.lookat[:] = x, y, z
+        camera.distance, camera.azimuth, camera.elevation = distance, azimuth, elevation
+        return camera
+
+    def nothing_in_view(self) -> AbstractContextManager[None]:
+        """Inside, frames show the table without arm and objects."""
+        model = self._env.model
+        table = [i for i in range(model.nbody) if "table" in model.body(i).name]
+        return bodies_hidden(model, keep=(0, *table))
+
+    def close(self) -> None:
+        if self._renderer is not None:
+            self._renderer.close()
+        self._env.close()
+
+    def _observe(self) -> np.ndarray:
+        return self.render() if self._observation == "pixels" else self.state()
+
+
+class ScriptedExpert:
+    """Meta-World's own script for a task: state (39,) -> action (4,) in [-1, 1].
+
+    Raises:
+        UnknownTask: no such task.
+        DependencyNotInstalled: metaworld is missing.
+    """
+
+    def __init__(self, task: str):
+        spec = metaworld_task(task)
+        scripts = require("metaworld.policies", extra="metaworld")
+        self._make: Callable[[], Any] = scripts.ENV_POLICY_MAP[spec.name]
+
+    def reset(self, rng: np.random.Generator) -> None:
+        self._script = self._make()
+
+    def __call__(self, state: np.ndarray) -> np.ndarray:
+        with warnings.catch_warnings():  # some scripts ask for more than the arm can do
+            warnings.simplefilter("ignore")
+            action = self._script.get_action(state.astype(np.float64))
+        return np.clip(action, -1.0, 1.0)

@@ -1,0 +1,64 @@
+"""How every MuJoCo suite is drawn: fast settings, and the scene without its bodies."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from weakref import WeakSet
+
+from viper_gym.envs.tasks import View
+
+
+def configure_rendering(model: Any, view: View) -> None:
+    """Set quality and buffer size of a MuJoCo model; before the first frame makes the context.
+
+    "fast" leaves out shadows, multisampling and reflections, which software renderers spend
+    nine tenths of a frame on.
+
+    Raises:
+        ValueError: unknown render quality.
+    """
+    if view.render_quality == "fast":
+        model.vis.quality.shadowsize = 0
+        model.vis.quality.offsamples = 0
+        model.light_castshadow[:] = 0
+        model.mat_reflectance[:] = 0
+    elif view.render_quality != "full":
+        raise ValueError(f"render_quality must be 'fast' or 'full', got {view.render_quality!r}")
+    model.vis.global_.offwidth = view.image_size
+    model.vis.global_.offheight = view.image_size
+    if view.fovy is not None:
+        model.cam_fovy[view.camera] = view.fovy
+
+
+_OPEN: WeakSet[Any] = WeakSet()
+
+
+def close_at_exit(renderer: Any) -> None:
+    """Close a `mujoco.Renderer` that is still open when the process ends.
+
+    Left to the garbage collector, it is closed after MuJoCo has shut EGL down, which prints
+    tracebacks. Handlers run last in, first out, so this one comes before MuJoCo's.
+    """
+    if not _OPEN:
+        atexit.register(lambda: [r.close() for r in list(_OPEN)])
+    _OPEN.add(renderer)
+
+
+@contextmanager
+def bodies_hidden(model: Any, keep: tuple[int, ...] = (0,)) -> Iterator[None]:
+    """Inside, nothing is drawn but the given bodies (0 is the world: floor and walls)."""
+    colours: dict[str, Any] = {"tendon_rgba": slice(None)}
+    for kind in ("geom", "site"):
+        hidden = [body not in keep for body in getattr(model, f"{kind}_bodyid")]
+        colours[f"{kind}_rgba"] = hidden
+    kept = {name: getattr(model, name).copy() for name in colours}
+    try:
+        for name, rows in colours.items():
+            getattr(model, name)[rows, 3] = 0.0
+        yield
+    finally:
+        for name, values in kept.items():
+            getattr(model, name)[:] = values

@@ -1,0 +1,124 @@
+"""What ids, collection and audits ask of a suite of tasks, and the suites there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from viper_gym.data.episodes import Episode
+from viper_gym.envs.behaviours import DMC_RECIPE, EpisodeRecipe
+from viper_gym.envs.dmc import DMCEnv
+from viper_gym.envs.metaworld import (
+    METAWORLD_TASKS,
+    STEPS,
+    MetaWorldEnv,
+    ScriptedExpert,
+    metaworld_task,
+)
+from viper_gym.envs.oracle import Oracle
+from viper_gym.envs.tasks import DMC_TASKS, dmc_task
+from viper_gym.errors import UnknownTask
+from viper_gym.types import Policy
+
+# Diverse expert episodes are kept when the end of the episode is at this share of the
+# expert's mean reward a step: recoveries that arrive late stay, failures go.
+KEEP_SHARE = 0.8
+KEEP_TAIL = 0.4  # of the episode
+
+
+class SuiteEnv(Protocol):
+    """A Gymnasium environment that can also be read and drawn."""
+
+    action_space: Any
+    action_repeat: int
+
+    @property
+    def preprocessing(self) -> dict[str, Any]: ...
+
+    def state(self) -> np.ndarray: ...
+
+    def nothing_in_view(self) -> AbstractContextManager[None]: ...
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A family of tasks that are made, played and judged alike."""
+
+    name: str
+    tasks: dict[str, Any]
+    """what is known of each, by the name used in ids"""
+    make: Callable[..., Any]
+    """(task, observation, render_quality=, render_mode=, …) -> `SuiteEnv`"""
+    expert: Callable[[str], Policy]
+    """acts from `SuiteEnv.state`"""
+    is_good: Callable[[str, Episode], bool]
+    """whether an expert's episode is worth training on"""
+    recipe: EpisodeRecipe
+    training_steps: Callable[[str], int | None]
+    """longest training episode of a task; None: as planned"""
+    training_episodes: Callable[[str], int]
+    facts: Callable[[str], dict[str, float]]
+    """what `viper-gym tasks` says of a task's expert"""
+    settle: int | None = None
+    """steps of an expert's episode behind its first success, where scripts begin to do odd
+    things; None: all"""
+
+
+def _ends_like_the_oracle(task: str, episode: Episode) -> bool:
+    assert episode.rewards is not None
+    spec = dmc_task(task)
+    expert = spec.oracle_return / 1000 * spec.action_repeat  # a step
+    tail = episode.rewards[-int(len(episode.rewards) * KEEP_TAIL) :].mean()
+    return bool(tail >= KEEP_SHARE * expert)
+
+
+def _succeeds(task: str, episode: Episode) -> bool:
+    return bool(episode.meta["success"])
+
+
+SUITES = {
+    "dmc": Suite(
+        "dmc",
+        DMC_TASKS,
+        DMCEnv,
+        Oracle,
+        _ends_like_the_oracle,
+        recipe=DMC_RECIPE,
+        training_steps=lambda task: dmc_task(task).episode_steps,
+        training_episodes=lambda task: dmc_task(task).episodes,
+        facts=lambda task: {
+            "oracle_return": dmc_task(task).oracle_return,
+            "paper_expert_return": dmc_task(task).expert_return,
+        },
+    ),
+    "metaworld": Suite(
+        "metaworld",
+        METAWORLD_TASKS,
+        MetaWorldEnv,
+        ScriptedExpert,
+        _succeeds,
+        # scripts move at once, so nothing is skipped, and are done in 50 to 200 steps
+        recipe=EpisodeRecipe(
+            STEPS, 0, pushed_episode=STEPS, push=(5, 40), noise=(0.0, 0.0, 0.0, 0.1, 0.2, 0.4)
+        ),
+        training_steps=lambda task: None,
+        training_episodes=lambda task: 60,
+        facts=lambda task: {"script_success": metaworld_task(task).success},
+        settle=20,
+    ),
+}
+
+
+def find_suite(name: str) -> Suite:
+    """Look a suite up by the name used in ids (`dmc`).
+
+    Raises:
+        UnknownTask: naming the known suites.
+    """
+    if name not in SUITES:
+        raise UnknownTask(f"unknown suite '{name}'; known: {', '.join(SUITES)}")
+    return SUITES[name]

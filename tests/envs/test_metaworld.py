@@ -1,0 +1,98 @@
+"""Meta-World: seeding, goals, scripts that succeed, views, and errors without it."""
+
+import sys
+
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from viper_gym.envs.collect import collect, expert_results
+from viper_gym.envs.metaworld import METAWORLD_TASKS, STEPS, MetaWorldEnv, ScriptedExpert
+from viper_gym.envs.suite import find_suite
+from viper_gym.errors import DependencyNotInstalled, UnknownTask
+
+
+def test_without_metaworld_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "metaworld", None)
+    monkeypatch.setitem(sys.modules, "metaworld.env_dict", None)
+    with pytest.raises(DependencyNotInstalled, match=r"viper-gym\[metaworld\]"):
+        MetaWorldEnv("pick_place")
+
+
+def test_unknown_names_say_what_is_known():
+    with pytest.raises(UnknownTask, match="known: bin_picking, coffee_pull"):
+        MetaWorldEnv("fly")
+    with pytest.raises(UnknownTask, match="known: dmc, metaworld"):
+        find_suite("mars")
+
+
+@pytest.fixture(scope="module")
+def metaworld():
+    return pytest.importorskip("metaworld", reason="needs the extra metaworld")
+
+
+@pytest.mark.usefixtures("metaworld")
+@pytest.mark.filterwarnings("ignore:.*A Box observation space .* is -?infinity")
+@pytest.mark.parametrize("observation", ["pixels", "state"])
+def test_check_env(observation):
+    check_env(MetaWorldEnv("coffee_pull", observation), skip_render_check=True)
+
+
+@pytest.mark.usefixtures("metaworld")
+def test_seeds_choose_object_and_goal():
+    env = MetaWorldEnv("pick_place", "state")
+    states = [env.reset(seed=s)[0] for s in (1, 2, 1)]
+    assert np.array_equal(states[0], states[2])
+    assert not np.array_equal(states[0], states[1])
+    assert np.abs(states[0][-3:]).max() > 0.05  # the goal is not hidden
+    others = [env.reset()[0] for _ in range(2)]
+    assert not np.array_equal(*others)  # and drawn anew without a seed
+
+
+@pytest.mark.usefixtures("metaworld")
+def test_episodes_are_cut_and_tell_of_success():
+    env, script = MetaWorldEnv("coffee_pull", "state"), ScriptedExpert("coffee_pull")
+    env.reset(seed=0)
+    script.reset(np.random.default_rng(0))
+    success, rewards = [], []
+    for t in range(STEPS):
+        _, reward, terminated, truncated, info = env.step(script(env.state()))
+        success.append(info["success"])
+        rewards.append(reward)
+        assert not terminated and truncated == (t == STEPS - 1)
+    assert 0 < int(np.argmax(success)) < 150 and success[-1] == 1.0
+    assert rewards[0] < 5 and max(rewards) == pytest.approx(10.0)
+
+
+@pytest.mark.usefixtures("metaworld")
+@pytest.mark.parametrize("task", list(METAWORLD_TASKS))
+def test_the_arm_is_in_view_and_can_be_hidden(task):
+    env = MetaWorldEnv(task)
+    frame, _ = env.reset(seed=0)
+    red = (frame[..., 0] > 90) & (frame[..., 1] < 60)
+    assert red.sum() > 100
+    with env.nothing_in_view():
+        empty = env.render()
+    assert ((empty[..., 0] > 90) & (empty[..., 1] < 60)).sum() < 10
+    assert np.array_equal(env.render(), frame)
+    env.close()
+
+
+@pytest.mark.usefixtures("metaworld")
+def test_scripts_succeed():
+    results = expert_results("peg_unplug_side", 4, suite="metaworld")
+    assert sum(bool(r.success) for r in results) >= 3
+    assert all(r.task_return > 0 for r in results)
+
+
+@pytest.mark.usefixtures("metaworld")
+def test_training_episodes_end_soon_after_success(tmp_path):
+    from viper_gym.data.episodes import Episode
+
+    paths = collect(
+        "coffee_pull", "diverse", 2, tmp_path, first_seed=0, workers=0, suite="metaworld"
+    )
+    for path in paths:
+        episode = Episode.load(path)
+        assert episode.meta["success"] and episode.meta["free_camera"][4] == 145.0
+        assert 30 < len(episode.frames) < STEPS

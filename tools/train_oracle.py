@@ -47,6 +47,9 @@ class Args:
     """seconds between evaluations"""
     push: float = 0.3
     """share of training episodes that begin after random actions"""
+    action_cost: float = 0.0
+    """taken from the training reward for every step, times the mean squared action: an expert
+    that has arrived then holds still instead of trembling, which no video model can predict"""
     envs: int = 4
     gradient_steps: int = 4
     """a step of all environments"""
@@ -62,9 +65,10 @@ class Args:
 class StateEnv(gym.Env):
     """dm_control task with flat state observations, action repeat 2, random pushes at reset."""
 
-    def __init__(self, domain: str, task: str, seed: int, push: float):
+    def __init__(self, domain: str, task: str, seed: int, push: float, action_cost: float = 0.0):
         self.env = suite.load(domain, task, task_kwargs={"random": seed})
         self.push, self.rng = push, np.random.default_rng(seed)
+        self.action_cost = action_cost
         spec = self.env.action_spec()
         self.low, self.high = spec.minimum, spec.maximum
         self.action_space = gym.spaces.Box(-1, 1, spec.shape, np.float32)
@@ -84,7 +88,9 @@ class StateEnv(gym.Env):
         return self._flat(timestep), {}
 
     def step(self, action):
-        action = self.low + (np.clip(action, -1, 1) + 1) * 0.5 * (self.high - self.low)
+        action = np.clip(action, -1, 1)
+        cost = self.action_cost * float(np.mean(action**2))
+        action = self.low + (action + 1) * 0.5 * (self.high - self.low)
         reward = 0.0
         for _ in range(2):
             timestep = self.env.step(action)
@@ -92,7 +98,7 @@ class StateEnv(gym.Env):
             if timestep.last():
                 break
         self.task_return += reward
-        return self._flat(timestep), float(reward), False, timestep.last(), {}
+        return self._flat(timestep), float(reward) - cost, False, timestep.last(), {}
 
     def _flat(self, timestep):
         return np.concatenate([np.ravel(v) for v in timestep.observation.values()]).astype(
@@ -147,7 +153,9 @@ def main(args: Args) -> None:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     envs = DummyVecEnv(
         [
-            lambda i=i: StateEnv(args.domain, args.task, 100 * args.seed + i, args.push)
+            lambda i=i: StateEnv(
+                args.domain, args.task, 100 * args.seed + i, args.push, args.action_cost
+            )
             for i in range(args.envs)
         ]
     )

@@ -42,6 +42,8 @@ def test_good_versions_say_nothing():
         ({"mujoco": "4.0.0"}, "flex_vertedge", "mujoco<4"),
         ({"gymnasium": "0.29.1"}, "autoreset", "gymnasium>=1.1"),
         ({"stable_baselines3": "2.3.2"}, "0.29", "stable-baselines3>=2.4"),
+        ({"metaworld": "3.0.0"}, "cannot be reset", "mujoco==3.16.0"),
+        ({"robosuite": "1.5.2", "numpy": "1.26.4"}, "cannot build", "second environment"),
     ],
 )
 def test_known_bad_pairs_are_problems(changed, word, todo):

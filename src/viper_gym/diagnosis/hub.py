@@ -56,7 +56,7 @@ def check_reach(endpoint: str, offline: bool, timeout: float) -> list[Finding]:
     if offline:
         return [Finding("hub", "note", f"HF_HUB_OFFLINE is set: {serves}")]
     try:  # in a child: looking up a name may outlast every timeout
-        status = in_child(f"{__name__}:ask", endpoint, timeout=min(timeout, REACH_SECONDS + 6))
+        status = in_child(f"{__name__}:ask", endpoint, timeout=min(timeout, REACH_SECONDS + 20))
     except ChildFailed as error:
         todo = "if you need other checkpoints: check network and proxy, or pass a local folder"
         reason = str(error)[:160]

@@ -57,6 +57,24 @@ KNOWN_BAD = (
         'pip install -U "gymnasium>=1.4", or use the next-step autoreset mode (the default)',
     ),
     KnownBad(
+        {"metaworld": "<=3.1.1", "mujoco": ">=3.17"},
+        "problem",
+        "Meta-World cannot be reset (weld constraints have another size from mujoco 3.17 on)",
+        'pip install "mujoco==3.16.0" "dm_control==1.0.49"',
+    ),
+    KnownBad(
+        {"robosuite": "<=1.5.2", "mujoco": ">=3.10"},
+        "problem",
+        "robosuite cannot build its models (mj_fullM takes other arguments from mujoco 3.10 on)",
+        'a second environment with "mujoco==3.8.1" "dm_control==1.0.41"',
+    ),
+    KnownBad(
+        {"robosuite": "<=1.5.2", "numpy": ">=2"},
+        "note",
+        "robosuite asks for numpy below 2",
+        'pip install "numpy==1.26.4", or a second environment',
+    ),
+    KnownBad(
         {"shimmy": "", "dm-control": "", "imageio": None},
         "note",
         "`import shimmy` fails beside dm_control where imageio is missing",

@@ -31,6 +31,7 @@ def configure_rendering(model: Any, view: View) -> None:
     model.vis.global_.offheight = view.image_size
     if view.fovy is not None:
         model.cam_fovy[view.camera] = view.fovy
+    _close_before_gl_ends()
 
 
 _OPEN: WeakSet[Any] = WeakSet()
@@ -39,12 +40,22 @@ _OPEN: WeakSet[Any] = WeakSet()
 def close_at_exit(renderer: Any) -> None:
     """Close a `mujoco.Renderer` that is still open when the process ends.
 
-    Left to the garbage collector, it is closed after MuJoCo has shut EGL down, which prints
-    tracebacks. Handlers run last in, first out, so this one comes before MuJoCo's.
+    Left to the garbage collector, it is closed after EGL has been shut down, which prints
+    tracebacks.
     """
-    if not _OPEN:
-        atexit.register(lambda: [r.close() for r in list(_OPEN)])
     _OPEN.add(renderer)
+
+
+def _close_renderers() -> None:
+    for renderer in list(_OPEN):
+        renderer.close()
+
+
+def _close_before_gl_ends() -> None:
+    # MuJoCo and dm_control shut EGL down at exit; handlers run last in, first out, and both
+    # have registered theirs by the time that an environment is made
+    atexit.unregister(_close_renderers)
+    atexit.register(_close_renderers)
 
 
 @contextmanager

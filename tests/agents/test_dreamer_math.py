@@ -119,7 +119,7 @@ def test_policies_density_entropy_and_bounds(discrete):
 
 def test_components_are_scaled_apart_and_averaged():
     """Two components with returns of very different size enter by their weights alone."""
-    config = DreamerConfig(size="tiny", entropy_scale=0.0, lambda_=1.0)
+    config = DreamerConfig(size="tiny", entropy_scale=0.0, return_lambda=1.0)
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(4, 200, 5, generator=generator)
     trajectory = Trajectory(features, torch.zeros(4, 200, 2), torch.ones(4, 200))

@@ -36,6 +36,9 @@ class Sweeps:
         self.seen.append(batch.next_observations)
         return {"loss": 0.0}
 
+    def imagined(self, replay, rng):
+        return None
+
     def state_dict(self):
         return {}
 

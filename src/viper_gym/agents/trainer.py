@@ -38,6 +38,10 @@ class Agent(Protocol):
 
     def update(self, batch: Any) -> dict[str, float]: ...
 
+    def imagined(self, replay: FrameReplay, rng: np.random.Generator) -> np.ndarray | None:
+        """A film (T, H, W, 3) of what a world model imagines; None without one."""
+        ...
+
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
@@ -193,7 +197,10 @@ class Trainer:
     def _label(self, env: int) -> float:
         """Reward the newest episode of an environment; gives its return."""
         assert self._relabel is not None
-        rewards = self._relabel(self.replay.newest_episode(env))
+        frames = self.replay.newest_episode(env)
+        if len(frames) < 2:
+            return 0.0
+        rewards = self._relabel(frames)
         self.replay.set_rewards(env, rewards)
         return float(np.sum(rewards))
 
@@ -208,6 +215,10 @@ class Trainer:
         figures = means.take("eval")
         self._write(figures)
         self._film(episodes[0], self.config.out / f"eval_{self.step:08d}")
+        if self.replay.steps_known >= max(1, self.config.learning_starts):
+            imagined = self.agent.imagined(self.replay, np.random.default_rng(self.step))
+            if imagined is not None:
+                self._film(imagined, self.config.out / f"imagined_{self.step:08d}")
         learned = figures.get("eval/relabelled_return", figures["eval/return"])
         risen = np.isfinite(self._best) and learned > self._best
         if risen and figures["eval/still"] > MOSTLY_STILL:

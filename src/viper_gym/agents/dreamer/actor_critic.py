@@ -139,7 +139,7 @@ def actor_loss(
     advantage = torch.zeros_like(reached)
     for name, critic in critics.items():
         values = critic.values(trajectory.features)
-        returns[name] = lambda_return(rewards[name], values, discounts[1:], config.lambda_)
+        returns[name] = lambda_return(rewards[name], values, discounts[1:], config.return_lambda)
         scale = critic.scale.update(returns[name])
         share = weights[name] / sum(weights.values())
         advantage = advantage + share * (returns[name] - values[:-1]) / scale

@@ -170,13 +170,19 @@ class Dreamer:
         return torch.autocast(self.device.type, torch.bfloat16)
 
     @torch.no_grad()
-    def film(self, batch: SequenceBatch, seen: int = 5) -> np.ndarray:
-        """Open-loop rollouts (B, T, 2H, W, 3) uint8: what was, above what the model imagines."""
+    def imagined(self, replay: FrameReplay, rng: np.random.Generator) -> np.ndarray:
+        """Four open-loop rollouts from five frames: uint8 (T, 2H, 4W, 3).
+
+        What happened is above; below are five reconstructed frames and what the world model
+        makes of the actions alone from there on.
+        """
+        batch = replay.sample_sequences(4, self.config.batch_length, rng)
         data = self._to_device(batch)
         with self._autocast():
-            imagined = self.model.rollout(data, seen, self._generator)
-        both = torch.cat([data.frames, imagined], 3)  # above each other
-        return (both * 255).round().byte().permute(0, 1, 3, 4, 2).cpu().numpy()
+            below = self.model.rollout(data, min(5, self.config.batch_length), self._generator)
+        both = torch.cat([data.frames, below], 3)  # (4, T, 3, 2H, W)
+        pictures = (both * 255).round().byte().permute(1, 3, 0, 4, 2)  # (T, 2H, 4, W, 3)
+        return pictures.flatten(2, 3).cpu().numpy()
 
     def state_dict(self) -> dict[str, Any]:
         """A snapshot of everything needed to go on exactly."""

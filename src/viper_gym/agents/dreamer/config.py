@@ -62,7 +62,7 @@ class DreamerConfig:
     imag_horizon: int = 15
     """imagined steps"""
     discount: float = 0.995
-    lambda_: float = 0.95
+    return_lambda: float = 0.95
     """of the λ-returns"""
     entropy_scale: float = 3e-4
     slow_critic_fraction: float = 0.02

@@ -99,6 +99,9 @@ class DrQ:
         """
         return replay.sample(self.config.batch_size, self.config.frame_stack, rng)
 
+    def imagined(self, replay: FrameReplay, rng: np.random.Generator) -> None:
+        """Nothing: there is no world model."""
+
     @torch.no_grad()
     def act(self, observations: np.ndarray, deterministic: bool = False) -> np.ndarray:
         """uint8 (B, H, W, C) -> actions float32 (B, A) in -1…1."""

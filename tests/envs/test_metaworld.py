@@ -96,3 +96,19 @@ def test_training_episodes_end_soon_after_success(tmp_path):
         episode = Episode.load(path)
         assert episode.meta["success"] and episode.meta["free_camera"][4] == 145.0
         assert 30 < len(episode.frames) < STEPS
+
+
+@pytest.mark.usefixtures("metaworld")
+@pytest.mark.parametrize("order", ["dm", "md"])
+def test_a_process_with_open_environments_ends_in_silence(order):
+    import subprocess
+
+    lines = {
+        "d": "a = DMCEnv('cup_catch'); a.reset(seed=0)",
+        "m": "b = MetaWorldEnv('coffee_pull'); b.reset(seed=0)",
+    }
+    script = "from viper_gym.envs.dmc import DMCEnv\n"
+    script += "from viper_gym.envs.metaworld import MetaWorldEnv\n"
+    script += "\n".join(lines[x] for x in order)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr

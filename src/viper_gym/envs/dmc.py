@@ -15,7 +15,7 @@ import gymnasium as gym
 import numpy as np
 
 from viper_gym.envs.gl import configure_headless_gl, could_not_draw
-from viper_gym.envs.mujoco_view import bodies_hidden, configure_rendering
+from viper_gym.envs.mujoco_view import bodies_hidden, configure_rendering, leave_egl_open
 from viper_gym.envs.recorded_spec import RecordedSpec
 from viper_gym.envs.tasks import View, dmc_task
 from viper_gym.optional import require
@@ -128,6 +128,8 @@ class DMCEnv(RecordedSpec, gym.Env):
             if self._has_drawn:  # GL works: this is something else
                 raise
             raise could_not_draw(error) from error
+        if not self._has_drawn:
+            leave_egl_open()
         self._has_drawn = True
         return frame
 

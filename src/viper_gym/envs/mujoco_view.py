@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -31,31 +32,33 @@ def configure_rendering(model: Any, view: View) -> None:
     model.vis.global_.offheight = view.image_size
     if view.fovy is not None:
         model.cam_fovy[view.camera] = view.fovy
-    _close_before_gl_ends()
 
 
 _OPEN: WeakSet[Any] = WeakSet()
 
 
-def close_at_exit(renderer: Any) -> None:
-    """Close a `mujoco.Renderer` that is still open when the process ends.
-
-    Left to the garbage collector, it is closed after EGL has been shut down, which prints
-    tracebacks.
+def leave_egl_open() -> None:
+    """Call after the first frame. At exit, MuJoCo and dm_control both shut the one EGL display
+    down, before the contexts of the other are freed, which then print tracebacks. The operating
+    system does it as well.
     """
+    if os.environ.get("MUJOCO_GL") == "egl":
+        from OpenGL import EGL
+
+        atexit.unregister(EGL.eglTerminate)
+
+
+def close_at_exit(renderer: Any) -> None:
+    """Close a `mujoco.Renderer` that is still open when the process ends, while it can be."""
+    leave_egl_open()
     _OPEN.add(renderer)
+    atexit.unregister(_close_renderers)
+    atexit.register(_close_renderers)
 
 
 def _close_renderers() -> None:
     for renderer in list(_OPEN):
         renderer.close()
-
-
-def _close_before_gl_ends() -> None:
-    # MuJoCo and dm_control shut EGL down at exit; handlers run last in, first out, and both
-    # have registered theirs by the time that an environment is made
-    atexit.unregister(_close_renderers)
-    atexit.register(_close_renderers)
 
 
 @contextmanager

@@ -15,17 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gymnasium as gym
 import numpy as np
 
 from viper_gym.data.rollout import record_episode
 from viper_gym.envs.behaviours import EMPTY, plan_episode
+from viper_gym.envs.drawn_env import DrawnEnv
 from viper_gym.envs.suite import find_suite
 from viper_gym.errors import TrainingError
 from viper_gym.types import Policy
 
 _BATCH = 8  # episodes handed out at once; an interrupted run loses no more than these
 
-_ENVS: dict[tuple[str, str], tuple[Any, Policy]] = {}
+_ENVS: dict[tuple[str, str], tuple[DrawnEnv, Policy]] = {}
 
 
 def worker_pool(workers: int) -> ProcessPoolExecutor:
@@ -50,7 +52,7 @@ def play(job: Job) -> dict[str, Any]:
     if key not in _ENVS:  # one environment a process: GL contexts are costly
         _ENVS[key] = (suite.make(job.task, observation="state"), suite.expert(job.task))
     env, oracle = _ENVS[key]
-    size = int(env.action_space.shape[0])
+    size = gym.spaces.flatdim(env.action_space)
     plan = plan_episode(job.behaviour, oracle, size, job.seed, suite.recipe)
     training = job.behaviour == "diverse"
     expert = training or job.behaviour == "expert"
@@ -169,7 +171,7 @@ def expert_results(
         total, over, success = 0.0, False, list[bool]()
         while not over:
             _, reward, terminated, truncated, info = env.step(expert(env.state()))
-            total, over = total + reward, terminated or truncated
+            total, over = total + float(reward), terminated or truncated
             success += [bool(info["success"])] if "success" in info else []
         results.append(Result(total, any(success) if success else None))
     return results

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import logging
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 
-from viper_gym.envs.gl import configure_headless_gl, could_not_draw
+from viper_gym.envs.drawn_env import DrawnEnv
+from viper_gym.envs.gl import could_not_draw
 from viper_gym.envs.mujoco_view import bodies_hidden, configure_rendering, leave_egl_open
-from viper_gym.envs.recorded_spec import RecordedSpec
 from viper_gym.envs.tasks import View, dmc_task
 from viper_gym.optional import require
 
 
-class DMCEnv(RecordedSpec, gym.Env):
+class DMCEnv(DrawnEnv):
     """One dm_control task.
 
     Actions are scaled to [-1, 1]. Observations are uint8 pixels (H, W, 3) or the
@@ -50,17 +49,8 @@ class DMCEnv(RecordedSpec, gym.Env):
         render_mode: str | None = "rgb_array",
     ):
         spec = dmc_task(task)
-        if observation not in ("pixels", "state"):
-            raise ValueError(f"observation must be 'pixels' or 'state', got {observation!r}")
-        configure_headless_gl()
+        super().__init__(task, spec, observation, view, render_quality, action_repeat, render_mode)
         suite = require("dm_control.suite", extra="dmc")
-        self.task = task
-        self.view = view or spec.view
-        if render_quality is not None:
-            self.view = replace(self.view, render_quality=render_quality)
-        self.action_repeat = action_repeat or spec.action_repeat
-        self.render_mode = render_mode
-        self._observation = observation
         absl_logger = logging.getLogger("absl")
         level = absl_logger.level
         absl_logger.setLevel(logging.ERROR)  # cheetah's XML warns of a deprecation at every load
@@ -73,19 +63,10 @@ class DMCEnv(RecordedSpec, gym.Env):
         action_spec = self._env.action_spec()
         self._low, self._high = action_spec.minimum, action_spec.maximum
         self.action_space: gym.spaces.Box = gym.spaces.Box(-1.0, 1.0, action_spec.shape, np.float32)
-        if observation == "pixels":
-            size = self.view.image_size
-            self.observation_space = gym.spaces.Box(0, 255, (size, size, 3), np.uint8)
-        else:
-            width = sum(int(np.prod(s.shape)) for s in self._env.observation_spec().values())
-            self.observation_space = gym.spaces.Box(-np.inf, np.inf, (width,), np.float32)
+        width = sum(int(np.prod(s.shape)) for s in self._env.observation_spec().values())
+        self.observation_space = self._observation_space(width)
         fps = round(1.0 / (self._env.control_timestep() * self.action_repeat))
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": fps}
-
-    @property
-    def preprocessing(self) -> dict[str, Any]:
-        """What a bundle records about the frames of this environment."""
-        return {**self.view.recorded(), "action_repeat": self.action_repeat}
 
     @property
     def physics(self) -> Any:
@@ -139,6 +120,3 @@ class DMCEnv(RecordedSpec, gym.Env):
 
     def close(self) -> None:
         self._env.close()
-
-    def _observe(self) -> np.ndarray:
-        return self.render() if self._observation == "pixels" else self.state()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from viper_gym.data.episodes import Episode
 from viper_gym.envs.behaviours import DMC_RECIPE, EpisodeRecipe
 from viper_gym.envs.dmc import DMCEnv
+from viper_gym.envs.drawn_env import DrawnEnv
 from viper_gym.envs.metaworld import (
     METAWORLD_TASKS,
     STEPS,
@@ -30,20 +28,6 @@ KEEP_SHARE = 0.8
 KEEP_TAIL = 0.4  # of the episode
 
 
-class SuiteEnv(Protocol):
-    """A Gymnasium environment that can also be read and drawn."""
-
-    action_space: Any
-    action_repeat: int
-
-    @property
-    def preprocessing(self) -> dict[str, Any]: ...
-
-    def state(self) -> np.ndarray: ...
-
-    def nothing_in_view(self) -> AbstractContextManager[None]: ...
-
-
 @dataclass(frozen=True)
 class Suite:
     """A family of tasks that are made, played and judged alike."""
@@ -51,10 +35,10 @@ class Suite:
     name: str
     tasks: dict[str, Any]
     """what is known of each, by the name used in ids"""
-    make: Callable[..., Any]
-    """(task, observation, render_quality=, render_mode=, …) -> `SuiteEnv`"""
+    make: Callable[..., DrawnEnv]
+    """(task, observation, render_quality=, render_mode=, …)"""
     expert: Callable[[str], Policy]
-    """acts from `SuiteEnv.state`"""
+    """acts from `DrawnEnv.state`"""
     is_good: Callable[[str, Episode], bool]
     """whether an expert's episode is worth training on"""
     recipe: EpisodeRecipe

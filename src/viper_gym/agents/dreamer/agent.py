@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,10 @@ from viper_gym.agents.dreamer.plan2explore import LatentDisagreement
 from viper_gym.agents.dreamer.rssm import State
 from viper_gym.agents.dreamer.world_model import Sequences, WorldModel
 from viper_gym.agents.replay import FrameReplay, SequenceBatch
+from viper_gym.agents.torch_agent import TorchAgent
 
 
-class Dreamer:
+class Dreamer(TorchAgent):
     """The networks and one update of them.
 
     Args:
@@ -164,11 +164,6 @@ class Dreamer:
         """uint8 (N, H, W, 3) -> (N, 3, H, W) in 0…1; the bytes are shipped, not floats."""
         return torch.from_numpy(frames).to(self.device).permute(0, 3, 1, 2).float() / 255.0
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if not self._bf16:
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
-
     @torch.no_grad()
     def imagined(self, replay: FrameReplay, rng: np.random.Generator) -> np.ndarray:
         """Four open-loop rollouts from five frames: uint8 (T, 2H, 4W, 3).
@@ -183,24 +178,6 @@ class Dreamer:
         both = torch.cat([data.frames, below], 3)  # (4, T, 3, 2H, W)
         pictures = (both * 255).round().byte().permute(1, 3, 0, 4, 2)  # (T, 2H, 4, W, 3)
         return pictures.flatten(2, 3).cpu().numpy()
-
-    def state_dict(self) -> dict[str, Any]:
-        """A snapshot of everything needed to go on exactly."""
-        return copy.deepcopy(
-            {
-                **{name: part.state_dict() for name, part in self._parts().items()},
-                "optimizers": {k: o.state_dict() for k, o in self._optimizers.items()},
-                "generator": self._generator.get_state(),
-            }
-        )
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Undo `state_dict`."""
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
-        for name, optimizer in self._optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        self._generator.set_state(state["generator"].cpu())
 
 
 class Player:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 
 from viper_gym.agents.drq.networks import Actor, Critic, Encoder, random_shift
 from viper_gym.agents.replay import Batch, FrameReplay
+from viper_gym.agents.torch_agent import TorchAgent
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class DrQConfig:
     """updates for every environment step"""
 
 
-class DrQ:
+class DrQ(TorchAgent):
     """The networks and one update of them.
 
     Args:
@@ -168,35 +167,10 @@ class DrQ:
         frames = torch.from_numpy(observations).to(self.device)
         return frames.permute(0, 3, 1, 2).float()
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if not self._bf16:
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
-
     def _parts(self) -> dict[str, nn.Module]:
         parts = {"encoder": self.encoder, "critic": self.critic, "actor": self.actor}
-        return {**parts, "target": self.target}
-
-    def state_dict(self) -> dict[str, Any]:
-        """A snapshot of everything needed to go on exactly."""
-        return copy.deepcopy(
-            {
-                **{name: part.state_dict() for name, part in self._parts().items()},
-                "optimizers": {k: o.state_dict() for k, o in self._optimizers.items()},
-                "log_temperature": self.log_temperature.detach(),
-                "generator": self._generator.get_state(),
-            }
-        )
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Undo `state_dict`."""
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
-        for name, optimizer in self._optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        with torch.no_grad():
-            self.log_temperature.copy_(state["log_temperature"])
-        self._generator.set_state(state["generator"].cpu())
+        temperature = nn.ParameterList([self.log_temperature])
+        return {**parts, "target": self.target, "temperature": temperature}
 
 
 class Player:

@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from dot_env import SIZE, Dot
 from viper_gym.agents.drq.agent import DrQ, DrQConfig
-from viper_gym.agents.drq.networks import Actor, random_shift, tanh_normal_log_prob
+from viper_gym.agents.drq.networks import Actor, as_images, random_shift, tanh_normal_log_prob
 from viper_gym.agents.replay import Batch, ReplayConfig
 from viper_gym.agents.trainer import Trainer, TrainerConfig
 from viper_gym.errors import TrainingError
@@ -53,18 +53,18 @@ def test_log_density_of_a_squashed_gaussian():
 
 
 def test_shifts_move_whole_pictures_and_repeat_the_border():
-    frames = torch.arange(4 * 2 * 6 * 6.0).reshape(4, 2, 6, 6)
+    frames = torch.arange(4 * 6 * 6 * 2).reshape(4, 6, 6, 2)
     assert torch.equal(random_shift(frames, 0), frames)
     generator = torch.Generator().manual_seed(0)
     moved = random_shift(frames.repeat(50, 1, 1, 1), 2, generator)
-    padded = torch.nn.functional.pad(frames, (2, 2, 2, 2), mode="replicate")
+    padded = torch.from_numpy(np.pad(frames.numpy(), ((0, 0), (2, 2), (2, 2), (0, 0)), mode="edge"))
     seen = set()
     for row in range(200):
         places = [
             (r, c)
             for r in range(5)
             for c in range(5)
-            if torch.equal(moved[row], padded[row % 4, :, r : r + 6, c : c + 6])
+            if torch.equal(moved[row], padded[row % 4, r : r + 6, c : c + 6])
         ]
         assert len(places) == 1
         seen.add(places[0])
@@ -76,7 +76,7 @@ def test_target_of_the_critics_by_hand():
     drq = agent()
     b = batch(terminated=1.0)
     rewards = torch.from_numpy(b.rewards)
-    images = drq._images(b.next_observations)
+    images = as_images(torch.from_numpy(b.next_observations))
     with torch.no_grad():
         over = drq._target(images, rewards, torch.zeros(8))
         assert torch.equal(over, rewards)
@@ -96,7 +96,7 @@ def test_only_the_critics_move_the_encoder_and_the_target_follows_slowly():
     online = [*drq.encoder.parameters(), *drq.critic.parameters()]
     for old, new, parameter in zip(before, drq.target.parameters(), online, strict=True):
         assert torch.allclose(new, old + SMALL.tau * (parameter - old), atol=1e-6)
-    features = drq.encoder(drq._images(batch().observations)).detach()
+    features = drq.encoder(as_images(torch.from_numpy(batch().observations))).detach()
     drq.encoder.zero_grad()
     drq.actor(features)[1].sum().backward()
     assert all(p.grad is None for p in drq.encoder.parameters())

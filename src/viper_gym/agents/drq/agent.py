@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from viper_gym.agents.drq.networks import Actor, Critic, Encoder, random_shift
+from viper_gym.agents.drq.networks import Actor, Critic, Encoder, as_images, random_shift
 from viper_gym.agents.replay import Batch, FrameReplay
 from viper_gym.agents.torch_agent import TorchAgent
 
@@ -69,7 +69,8 @@ class DrQ(TorchAgent):
             encoder = Encoder(channels, (H, W), c.cnn_features)
             critic = Critic(encoder.width, c.latent_dim, c.hidden, action_size, c.num_critics)
             actor = Actor(encoder.width, c.latent_dim, c.hidden, action_size)
-        self.encoder, self.critic = encoder.to(self.device), critic.to(self.device)
+        self.encoder = encoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.critic = critic.to(self.device)
         self.actor = actor.to(self.device)
         self.target = nn.ModuleList([copy.deepcopy(self.encoder), copy.deepcopy(self.critic)])
         self.target.requires_grad_(False)
@@ -105,15 +106,17 @@ class DrQ(TorchAgent):
     def act(self, observations: np.ndarray, deterministic: bool = False) -> np.ndarray:
         """uint8 (B, H, W, C) -> actions float32 (B, A) in -1…1."""
         with self._autocast():
-            features = self.encoder(self._images(observations))
+            features = self.encoder(as_images(self._bytes(observations)))
             sampled, _, mean = self.actor(features, self._generator)
         return (mean if deterministic else sampled).cpu().numpy()
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One step of critics, actor and temperature; returns losses and means for the log."""
         shift = self.config.shift
-        observations = random_shift(self._images(batch.observations), shift, self._generator)
-        following = random_shift(self._images(batch.next_observations), shift, self._generator)
+        observations, following = (
+            as_images(random_shift(self._bytes(x), shift, self._generator))
+            for x in (batch.observations, batch.next_observations)
+        )
         actions, rewards, discounts = (
             torch.from_numpy(x).to(self.device)
             for x in (batch.actions, batch.rewards, batch.discounts)
@@ -162,10 +165,8 @@ class DrQ(TorchAgent):
         for target, parameter in zip(self.target.parameters(), online, strict=True):
             target.lerp_(parameter, self.config.tau)
 
-    def _images(self, observations: np.ndarray) -> Tensor:
-        """uint8 (B, H, W, C) -> fp32 (B, C, H, W) in 0…255; the bytes are shipped, not floats."""
-        frames = torch.from_numpy(observations).to(self.device)
-        return frames.permute(0, 3, 1, 2).float()
+    def _bytes(self, observations: np.ndarray) -> Tensor:
+        return torch.from_numpy(observations).to(self.device)  # a quarter of what floats would be
 
     def _parts(self) -> dict[str, nn.Module]:
         parts = {"encoder": self.encoder, "critic": self.critic, "actor": self.actor}

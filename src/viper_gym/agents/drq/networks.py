@@ -12,18 +12,22 @@ LOG_STD = (-10.0, 2.0)  # bounds of the policy's log standard deviation
 
 
 def random_shift(frames: Tensor, pad: int, generator: torch.Generator | None = None) -> Tensor:
-    """Each picture moved by up to `pad` pixels, its border repeated: (B, C, H, W) -> the same.
+    """Each picture moved by up to `pad` pixels, its border repeated: (B, H, W, C) -> the same.
 
-    Whole pixels, as in DrQ ("random crop"); one shift a row of the batch.
+    Whole pixels, as in DrQ ("random crop"); one shift a row of the batch. The pictures can stay
+    bytes, which moves a quarter of the memory.
     """
-    B, _, H, W = frames.shape
-    padded = F.pad(frames, (pad, pad, pad, pad), mode="replicate")
-    shift = torch.randint(0, 2 * pad + 1, (2, B), generator=generator, device=frames.device)
+    B, H, W, _ = frames.shape
+    shift = torch.randint(-pad, pad + 1, (2, B), generator=generator, device=frames.device)
     rows = shift[0][:, None] + torch.arange(H, device=frames.device)  # (B, H)
     columns = shift[1][:, None] + torch.arange(W, device=frames.device)  # (B, W)
     batch = torch.arange(B, device=frames.device)[:, None, None]
-    # advanced indices around the slice put (B, H, W) first
-    return padded[batch, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return frames[batch, rows.clamp(0, H - 1)[:, :, None], columns.clamp(0, W - 1)[:, None, :]]
+
+
+def as_images(frames: Tensor) -> Tensor:
+    """uint8 (B, H, W, C) -> fp32 (B, C, H, W) in 0…255, laid out channels last."""
+    return frames.permute(0, 3, 1, 2).float()
 
 
 class Encoder(nn.Module):

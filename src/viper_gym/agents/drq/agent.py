@@ -106,7 +106,7 @@ class DrQ(TorchAgent):
     def act(self, observations: np.ndarray, deterministic: bool = False) -> np.ndarray:
         """uint8 (B, H, W, C) -> actions float32 (B, A) in -1…1."""
         with self._autocast():
-            features = self.encoder(as_images(self._bytes(observations)))
+            features = self.encoder(self._images(self._bytes(observations)))
             sampled, _, mean = self.actor(features, self._generator)
         return (mean if deterministic else sampled).cpu().numpy()
 
@@ -114,7 +114,7 @@ class DrQ(TorchAgent):
         """One step of critics, actor and temperature; returns losses and means for the log."""
         shift = self.config.shift
         observations, following = (
-            as_images(random_shift(self._bytes(x), shift, self._generator))
+            self._images(random_shift(self._bytes(x), shift, self._generator))
             for x in (batch.observations, batch.next_observations)
         )
         actions, rewards, discounts = (
@@ -167,6 +167,9 @@ class DrQ(TorchAgent):
 
     def _bytes(self, observations: np.ndarray) -> Tensor:
         return torch.from_numpy(observations).to(self.device)  # a quarter of what floats would be
+
+    def _images(self, frames: Tensor) -> Tensor:
+        return as_images(frames, torch.bfloat16 if self._bf16 else torch.float32)
 
     def _parts(self) -> dict[str, nn.Module]:
         parts = {"encoder": self.encoder, "critic": self.critic, "actor": self.actor}

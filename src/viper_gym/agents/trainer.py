@@ -114,9 +114,9 @@ class Trainer:
         except OSError as error:
             raise TrainingError(f"cannot write to {config.out}: {error}") from error
         self._envs = make_envs(config.num_envs)
-        frame_shape = _frame_shape(self._envs)
+        shape = frame_shape(self._envs)
         self._actions = ActionCodec(self._envs.single_action_space)
-        self.agent = make_agent(frame_shape, self._actions)
+        self.agent = make_agent(shape, self._actions)
         given = config.gradient_steps
         self._updates_per_step = self.agent.updates_per_step if given is None else given
         self.step, self._seconds, self._best = 0, 0.0, -np.inf
@@ -128,7 +128,7 @@ class Trainer:
         self.replay = FrameReplay(
             config.replay,
             config.num_envs,
-            frame_shape,
+            shape,
             self._actions.size,
             config.out / "replay",
             labels_later=relabel is not None,
@@ -281,7 +281,12 @@ class Trainer:
         self.agent.load_state_dict(state["agent"])
 
 
-def _frame_shape(envs: VectorEnv) -> tuple[int, int, int]:
+def frame_shape(envs: VectorEnv) -> tuple[int, int, int]:
+    """(H, W, 3) of what agents see.
+
+    Raises:
+        TrainingError: another autoreset mode than NEXT_STEP, or no uint8 colour pictures.
+    """
     mode = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
     if mode != AutoresetMode.NEXT_STEP:
         raise TrainingError(f"expected environments with autoreset mode NEXT_STEP, got {mode}")

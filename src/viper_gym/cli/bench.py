@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
+from viper_gym.agents.dreamer.config import DreamerConfig, Size
 from viper_gym.cli.progress import progress
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Measure rewards a second of every way to compute them, and what each way changes.
+    """Measure what rewards cost: every way to compute them, and beside an agent's other work.
 
     recompute encodes and scores the whole window at every step; exact keeps the codes;
     "refresh m" keeps keys and values and rebuilds a full window from its newest m frames.
@@ -24,8 +26,11 @@ class Bench:
     agreement with exact is measured on real episodes of the bundle.
     """
 
-    what: Annotated[Literal["likelihood", "wrappers"], tyro.conf.Positional] = "likelihood"
-    """likelihood: the methods; wrappers: one vector wrapper against a wrapper an environment"""
+    what: Annotated[Literal["likelihood", "wrappers", "agents"], tyro.conf.Positional] = (
+        "likelihood"
+    )
+    """likelihood: the methods; wrappers: one vector wrapper against a wrapper an environment;
+    agents: the parts of a step of both agents, on the first of `tasks`"""
     size: Literal["paper-dmc", "paper-atari", "bundle"] = "bundle"
     """what is timed: a network of the paper's size, or the checkpoint"""
     checkpoint: str = "dmc"
@@ -41,6 +46,8 @@ class Bench:
     """tasks whose episodes the agreement is measured on; all of the bundle if left out"""
     out: Path = Path("runs/bench")
     """episodes are kept here"""
+    dreamer_size: Size = "small"
+    """of the agents: which of DreamerV3's sizes"""
     json: bool = False
 
     def run(self) -> None:
@@ -50,6 +57,8 @@ class Bench:
             torch.set_num_threads(self.threads)
         if self.what == "wrappers":
             self._wrappers()
+        elif self.what == "agents":
+            self._agents()
         else:
             self._likelihood()
 
@@ -82,6 +91,48 @@ class Bench:
             )  # fmt: skip
         Console().print(table)
         print("for one step of all environments, the environments' own time taken off")
+
+    def _agents(self) -> None:
+        from viper_gym.agents.timing import measure_step
+        from viper_gym.checkpoints.bundle import read_config
+        from viper_gym.checkpoints.resolve import resolve
+        from viper_gym.cli.train_agent import AgentTraining, make_agent, make_envs
+        from viper_gym.likelihood.precision import resolve_device
+
+        task = (self.tasks or read_config(resolve(self.checkpoint)).tasks)[0]
+        env = f"viper/dmc-{task}-v0"
+        kinds: dict[str, dict[str, Any]] = {
+            "physics": {"checkpoint": None, "observation": "state"},
+            "pixels": {"checkpoint": None},
+            "reward": {"checkpoint": self.checkpoint, "device": self.device},
+        }
+        envs = {kind: partial(make_envs, env, kwargs) for kind, kwargs in kinds.items()}
+        rows: list[dict[str, Any]] = []
+        device = str(resolve_device(self.device))
+        agents: tuple[Literal["drq", "dreamer"], ...] = ("drq", "dreamer")
+        with progress("time", 3 * len(agents) * len(self.dtype)) as tick:
+            for agent in agents:
+                settings = AgentTraining(agent=agent, env=env)
+                if agent == "dreamer":
+                    settings = replace(settings, dreamer=DreamerConfig(size=self.dreamer_size))
+                for dtype in self.dtype:
+                    make = partial(make_agent, settings, device=device, precision=dtype)
+                    cost = measure_step(envs, make, self.batch[0], self.seconds, tick)
+                    name = f"dreamer ({self.dreamer_size})" if agent == "dreamer" else agent
+                    found = {**asdict(cost), "total": cost.total, "reward_share": cost.reward_share}
+                    rows.append({"agent": name, "dtype": dtype, "envs": self.batch[0], **found})
+        if self.json:
+            print(json.dumps(rows, indent=2))
+            return
+        table = Table("milliseconds a step", *(f"{r['agent']}, {r['dtype']}" for r in rows))
+        for part in ("physics", "rendering", "reward", "acting", "learning"):
+            table.add_row(part, *(f"{r[part]:.1f}" for r in rows))
+        table.add_row("one update", *(f"{r['update']:.0f}" for r in rows))
+        table.add_row("updates a step", *(f"{r['updates_per_step']:g}" for r in rows))
+        table.add_row("steps/s", *(f"{1000 / r['total']:.1f}" for r in rows))
+        table.add_row("reward's share", *(f"{r['reward_share']:.0%}" for r in rows))
+        Console().print(table)
+        print(f"one step of one of {self.batch[0]} environments, {env}")
 
     def _likelihood(self) -> None:
         from viper_gym.benchmark.suite_episodes import AUDIT_SEED, suite_episodes

@@ -65,10 +65,10 @@ def train_agent(config: AgentTraining) -> Path:
     device = resolve_device(config.device)
     bf16 = resolve_dtype(config.precision, device) == torch.bfloat16
 
-    def make_agent(shape: tuple[int, int, int], actions: ActionCodec) -> Agent:
+    def announced(shape: tuple[int, int, int], actions: ActionCodec) -> Agent:
         needed = FrameReplay.bytes_needed(config.trainer.replay, shape)
         console.print(f"replay: {needed / 1e9:.1f} GB on disk in {config.trainer.out / 'replay'}")
-        return _make_agent(config, shape, actions, str(device), "bf16" if bf16 else "fp32")
+        return make_agent(config, shape, actions, str(device), "bf16" if bf16 else "fp32")
 
     bar = progress_bar(console)
     job = bar.add_task(config.agent, total=config.trainer.total_timesteps, note="")
@@ -84,13 +84,13 @@ def train_agent(config: AgentTraining) -> Path:
     kwargs, relabel = _decode(config.env_kwargs), None
     if config.relabel:
         relabel, kwargs = _relabeller(config.env, kwargs)
-    make_envs = partial(_make_envs, config.env, kwargs)
+    envs = partial(make_envs, config.env, kwargs)
     with bar:
-        trainer = Trainer(config.trainer, make_envs, make_agent, on_progress, film, relabel)
+        trainer = Trainer(config.trainer, envs, announced, on_progress, film, relabel)
         return trainer.run()
 
 
-def _make_agent(
+def make_agent(
     config: AgentTraining,
     shape: tuple[int, int, int],
     actions: ActionCodec,
@@ -147,7 +147,7 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
     return relabel, {**kwargs, "checkpoint": None}
 
 
-def _make_envs(env: str, kwargs: dict[str, Any], number: int) -> VectorEnv:
+def make_envs(env: str, kwargs: dict[str, Any], number: int) -> VectorEnv:
     try:
         return gym.make_vec(env, number, **kwargs)
     except gym.error.Error as error:

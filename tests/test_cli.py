@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from viper_gym.data.episodes import Episode
@@ -144,13 +146,32 @@ def test_an_agent_is_trained_killed_and_resumed_on_a_video_reward(tmp_path):
         "--eval-episodes", "1", "--log-every", "100", "--drq.cnn-features", "8", "8",
         "--drq.batch-size", "16",
     ]  # fmt: skip
-    first = viper(*command, "--total-timesteps", "504")
-    assert "replay: 0.0 GB" in first.stderr and str(out) in first.stdout, first.stderr
-    second = viper(*command, "--total-timesteps", "700", "--resume")
-    assert second.returncode == 0, second.stderr
-    lines = [json.loads(x) for x in (out / "metrics.jsonl").read_text().splitlines()]
+    metrics, checkpoint = out / "metrics.jsonl", out / "state.pt"
+    endless = [*command, "--total-timesteps", "1000000", "--checkpoint-minutes", "0.02"]
+    arguments = [sys.executable, "-m", "viper_gym", *map(str, endless)]
+    log = (tmp_path / "log").open("w+")
+    with subprocess.Popen(arguments, stdout=log, stderr=log) as process:
+        deadline = time.monotonic() + 300
+        while not (metrics.exists() and '"step": 800' in metrics.read_text()):
+            assert process.poll() is None and time.monotonic() < deadline, Path(
+                log.name
+            ).read_text()
+            time.sleep(0.05)
+        process.kill()  # SIGKILL: nothing gets the chance to tidy up
+    assert "replay: 0.0 GB" in Path(log.name).read_text()
+    kept = torch.load(checkpoint, weights_only=True)["step"]
+    before = metrics.read_text()
+    assert kept >= 600 and "Infinity" not in before
+    metrics.write_text(before + '{"step": 80')  # a line that a kill tore
+    last = str(kept + 150)
+    resumed = viper(*command, "--total-timesteps", last, "--checkpoint-minutes", "5", "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    lines = [json.loads(x) for x in metrics.read_text().splitlines()]
     steps = [x["step"] for x in lines]
-    assert steps == sorted(steps) and steps[-1] == 700
+    # every hundred steps once: none lost before the checkpoint, none twice behind it
+    assert [s for s in steps if s % 100 == 0] == list(range(100, kept + 151, 100))
+    assert steps == sorted(steps) and steps[-1] == kept + 150
+    assert before.splitlines()[:5] == metrics.read_text().splitlines()[:5]
     ended = [x for x in lines if "train/return" in x]
     assert len(ended) == 1  # an episode has 500 steps; the second run began a new one
     assert ended[0]["train/viper/task_return"] >= 0

@@ -29,7 +29,7 @@ class RunLog:
 
         self._path = folder / "metrics.jsonl"
         lines = self._path.read_text().splitlines() if self._path.exists() else []
-        kept = [x for x in lines if json.loads(x)["step"] <= step] if step else []
+        kept = [x for x in lines if _step(x) <= step] if step else []
         self._path.write_text("".join(x + "\n" for x in kept))
         self._wandb: Any = None
         if wandb_project:
@@ -61,6 +61,14 @@ class RunLog:
         self._writer.close()
         if self._wandb is not None:
             self._wandb.finish()
+
+
+def _step(line: str) -> float:
+    """Of a line of `metrics.jsonl`; endless for one that a kill or a full disk tore."""
+    try:
+        return json.loads(line)["step"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return np.inf
 
 
 class Means:

@@ -15,6 +15,10 @@ class RenderingUnavailable(ViperGymError, RuntimeError):
     """No OpenGL backend could draw a frame; the message names the library to install."""
 
 
+class SimulatorUnavailable(ViperGymError, RuntimeError):
+    """A simulator that no package index brings cannot start; the message lists what is missing."""
+
+
 class FrameMismatch(ViperGymError, ValueError):
     """Frames of another size, dtype or layout than the video model was trained on."""
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from viper_gym.cli.progress import progress
 
-Name = Literal["versions", "rendering", "hub", "compute", "reward"]
+Name = Literal["versions", "rendering", "hub", "compute", "reward", "rlbench"]
 _STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
 
 
@@ -24,7 +24,8 @@ class Doctor:
 
     Versions and pairs of them known to be bad; drawing one task without a screen; the Hub's cache
     and reach (being offline is only noted); the device and precision that will be chosen; and
-    whether the bundled checkpoint pays an expert but not standing still.
+    whether the bundled checkpoint pays an expert but not standing still. Only when asked for:
+    "rlbench", whether that simulator could start.
     """
 
     checks: tuple[Name, ...] = ("versions", "rendering", "hub", "compute", "reward")
@@ -34,7 +35,7 @@ class Doctor:
     json: bool = False
 
     def run(self) -> None:
-        from viper_gym.diagnosis import compute, hub, rendering, reward, versions
+        from viper_gym.diagnosis import compute, hub, rendering, reward, rlbench, versions
         from viper_gym.diagnosis.findings import Finding, guarded
 
         known: dict[Name, Callable[[], list[Finding]]] = {
@@ -43,6 +44,7 @@ class Doctor:
             "hub": lambda: hub.check(self.timeout),
             "compute": lambda: compute.check(self.timeout),
             "reward": lambda: reward.check(self.timeout),
+            "rlbench": lambda: rlbench.check(self.timeout),
         }
         findings: list[Finding] = []
         with progress("doctor", len(self.checks)) as tick:

@@ -19,6 +19,7 @@ from viper_gym.errors import VideoDataError
 
 MOVIES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".gif")
 PICTURES = (".png", ".jpg", ".jpeg")
+FRONT = "front_rgb"  # RLBench: <task>/variation0/episodes/episode0/front_rgb/12.png
 
 
 def natural_key(path: Path) -> list[int | str]:
@@ -72,9 +73,15 @@ def _read_pictures(folder: Path) -> list[np.ndarray]:
 
 
 def find_videos(folder: Path) -> list[Path]:
-    """Every video below a folder, in natural order."""
+    """Every video below a folder, in natural order.
+
+    Of a demonstration that RLBench saved, the front camera alone: depth, masks and the other
+    cameras beside it are no videos of the task.
+    """
     found: list[Path] = []
     for path in sorted(folder.rglob("*"), key=natural_key):
+        if path.name != FRONT and (path.parent / FRONT).is_dir():
+            continue
         if path.is_file() and path.suffix.lower() in (".npz", *MOVIES):
             found.append(path)
         elif path.is_dir() and any(f.suffix.lower() in PICTURES for f in path.iterdir()):

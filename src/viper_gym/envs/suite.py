@@ -18,6 +18,8 @@ from viper_gym.envs.metaworld import (
     metaworld_task,
 )
 from viper_gym.envs.oracle import Oracle
+from viper_gym.envs.rlbench import RLBENCH_TASKS, RLBenchEnv
+from viper_gym.envs.rlbench import STEPS as RLBENCH_STEPS
 from viper_gym.envs.tasks import DMC_TASKS, dmc_task
 from viper_gym.errors import UnknownTask
 from viper_gym.types import Policy
@@ -60,6 +62,13 @@ def _ends_like_the_oracle(task: str, episode: Episode) -> bool:
     return bool(tail >= KEEP_SHARE * expert)
 
 
+def _demonstrated(task: str) -> Policy:
+    raise UnknownTask(
+        f"rlbench task '{task}' has no expert that acts on states: RLBench's planner "
+        "demonstrates it (RLBenchEnv.record_demo, or a folder of demonstrations that RLBench saved)"
+    )
+
+
 def _succeeds(task: str, episode: Episode) -> bool:
     return bool(episode.meta["success"])
 
@@ -93,6 +102,17 @@ SUITES = {
         training_episodes=lambda task: 60,
         facts=lambda task: {"script_success": metaworld_task(task).success},
         settle=20,
+    ),
+    "rlbench": Suite(
+        "rlbench",
+        RLBENCH_TASKS,
+        RLBenchEnv,
+        _demonstrated,
+        _succeeds,
+        recipe=EpisodeRecipe(RLBENCH_STEPS, 0),
+        training_steps=lambda task: None,
+        training_episodes=lambda task: 100,
+        facts=lambda task: {},
     ),
 }
 

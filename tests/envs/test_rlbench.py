@@ -1,0 +1,223 @@
+"""The RLBench adapter, on a stand-in of the same signatures: CoppeliaSim cannot be installed here.
+
+What really runs: the checks before the import, the contract against the stand-in, and everything
+that the adapter does by itself. `test_in_the_simulator` runs where RLBench is.
+"""
+
+import json
+import os
+import sys
+from importlib import resources
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from PIL import Image
+
+import viper_gym  # noqa: F401
+from viper_gym.data.videos import load_folder
+from viper_gym.diagnosis import rlbench as diagnosis
+from viper_gym.envs.rlbench import (
+    RESET_ATTEMPTS,
+    RLBENCH_TASKS,
+    STEPS,
+    RLBenchEnv,
+)
+from viper_gym.envs.rlbench_installation import contract_differences, missing_parts
+from viper_gym.envs.suite import find_suite
+from viper_gym.errors import SimulatorUnavailable, UnknownTask
+
+STAND_IN = Path(__file__).parent / "rlbench_stand_in"
+TASK = "pick_and_lift"
+LIFT = np.array([1, 0, 0, 0, 0, 0, 0, -1], np.float32)  # the last: close the gripper
+
+
+@pytest.fixture
+def simulator(tmp_path, monkeypatch):
+    """An environment in which the stand-in passes for an installed RLBench."""
+    (tmp_path / "libcoppeliaSim.so.1").touch()
+    monkeypatch.setenv("COPPELIASIM_ROOT", str(tmp_path))
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"/elsewhere:{tmp_path}")
+    monkeypatch.setenv("QT_QPA_PLATFORM_PLUGIN_PATH", str(tmp_path))
+    monkeypatch.setenv("DISPLAY", ":99")
+    monkeypatch.syspath_prepend(str(STAND_IN))
+    yield
+    for name in [m for m in sys.modules if m.split(".")[0] in ("rlbench", "pyrep")]:
+        del sys.modules[name]
+
+
+def test_without_a_simulator_the_error_names_everything_that_is_missing(monkeypatch):
+    for name in ("COPPELIASIM_ROOT", "DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SimulatorUnavailable) as error:
+        RLBenchEnv(TASK)
+    for part in ("package 'rlbench'", "'pyrep'", "COPPELIASIM_ROOT", "display", "CoppeliaSim 4.1"):
+        assert part in str(error.value)
+    with pytest.raises(SimulatorUnavailable):
+        find_suite("rlbench").make(TASK)
+    assert "rlbench" not in sys.modules
+    [finding] = diagnosis.check(timeout=5)
+    assert finding.status == "note" and "COPPELIASIM_ROOT" in finding.found
+
+
+def test_each_part_that_is_missing_is_noticed_before_the_import(simulator, tmp_path, monkeypatch):
+    assert missing_parts() == []
+    monkeypatch.delenv("DISPLAY")
+    assert "DISPLAY" in missing_parts()[0]
+    monkeypatch.setenv("DISPLAY", ":99")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/elsewhere")
+    assert missing_parts() == [f"{tmp_path} in the environment variable LD_LIBRARY_PATH"]
+    monkeypatch.setenv("COPPELIASIM_ROOT", str(tmp_path / "no"))
+    assert "libcoppeliaSim.so.1" in missing_parts()[0]
+    other = tmp_path / "packages" / "pyrep"
+    other.mkdir(parents=True)
+    (other / "__init__.py").touch()  # what package indexes call pyrep
+    monkeypatch.syspath_prepend(str(other.parent))
+    assert "another package" in missing_parts()[0]
+    assert "rlbench" not in sys.modules and "pyrep" not in sys.modules
+
+
+def test_the_stand_in_keeps_the_contract_and_a_breach_is_named(simulator, monkeypatch):
+    assert contract_differences() == []
+    from rlbench import task_environment
+    from rlbench.environment import Environment
+
+    monkeypatch.delattr(task_environment.TaskEnvironment, "get_demos")
+    monkeypatch.setattr(Environment, "__init__", lambda self, action_mode, headless: None)
+    first, second = contract_differences()
+    assert "Environment has no parameter obs_config, robot_setup" in first
+    assert "get_demos is not there" in second
+
+
+def test_the_adapters_six_tasks_are_rlbenchs(simulator):
+    contract = json.loads((resources.files("viper_gym.envs") / "rlbench_contract.json").read_text())
+    assert set(contract["tasks"]) == set(RLBENCH_TASKS)
+    with pytest.raises(UnknownTask, match=r"no task 'fly'.*pick_up_cup"):
+        RLBenchEnv("fly")
+    with pytest.raises(UnknownTask, match="planner"):
+        find_suite("rlbench").expert(TASK)
+    with pytest.raises(ValueError, match="panda, sawyer"):
+        RLBenchEnv(TASK, robot="ur5")
+    with pytest.raises(ValueError, match="'fast' or 'full'"):
+        RLBenchEnv(TASK, render_quality="best")
+
+
+@pytest.mark.parametrize("observation", ["pixels", "state"])
+def test_environment_checker(simulator, observation):
+    env = RLBenchEnv(TASK, observation=observation)
+    check_env(env, skip_render_check=True)
+    assert env.render().shape == (64, 64, 3)
+
+
+def test_only_the_front_camera_draws_and_objects_can_be_grasped(simulator):
+    from rlbench.environment import MADE
+
+    env = RLBenchEnv(TASK, robot="sawyer", render_quality="fast")
+    made = MADE[-1]
+    front = made.obs_config.front_camera
+    assert (front.rgb, front.depth, front.point_cloud, front.mask) == (True, False, False, False)
+    assert front.image_size == (64, 64) and front.render_mode.name == "OPENGL"
+    assert not made.obs_config.wrist_camera.rgb and not made.obs_config.gripper_touch_forces
+    assert made.robot_setup == "sawyer" and made.headless
+    assert env.preprocessing["robot"] == "sawyer" and env.preprocessing["action_repeat"] == 4
+    assert RLBenchEnv(TASK).view.render_quality == "full"
+    env.close()
+    assert not made.running
+
+
+def test_actions_are_held_until_success_which_ends_the_episode(simulator):
+    env = RLBenchEnv(TASK)
+    first, info = env.reset(seed=3)
+    assert first.max() == 0 and info["descriptions"] and info["success"] == 0.0
+    steps, over = 0, False
+    while not over:
+        frame, reward, over, truncated, info = env.step(LIFT)
+        steps += 1
+        assert not truncated and info["success"] == float(over)
+    height = float(env.state()[-1])
+    control = int(np.floor((0.4 + height) / 0.05)) + 1  # 0.05 rad a simulator step
+    assert frame.max() == control and steps == -(-control // 4) and reward == 1.0
+    env.reset()
+    opened = LIFT * [1, 1, 1, 1, 1, 1, 1, -1]
+    assert not any(env.step(opened)[2] for _ in range(8))  # the same way, the gripper open
+
+
+def test_seeds_decide_and_the_users_random_numbers_are_left_alone(simulator):
+    env = RLBenchEnv(TASK)
+    np.random.seed(5)
+    expected = np.random.uniform(size=3)
+    np.random.seed(5)
+    env.reset(seed=1)
+    one = env.state()[-1]
+    env.reset()
+    two = env.state()[-1]
+    env.reset(seed=1)
+    assert env.state()[-1] == one != two
+    assert np.array_equal(np.random.uniform(size=3), expected)
+
+
+def test_impossible_actions_and_bad_placements_do_not_end_the_program(simulator):
+    from rlbench import task_environment
+
+    env = RLBenchEnv(TASK)
+    env.reset(seed=0)
+    steps, truncated = 0, False
+    while not truncated:
+        *_, terminated, truncated, info = env.step(-LIFT)
+        steps += 1
+    assert steps == 13 and info["error"] == "out of reach" and not terminated  # 2.5 rad, 0.2 a step
+    task_environment.FAILURES[:] = [1] * (RESET_ATTEMPTS - 1)
+    env.reset(seed=0)
+    task_environment.FAILURES[:] = [1] * RESET_ATTEMPTS
+    with pytest.raises(task_environment.TaskEnvironmentError):
+        env.reset(seed=0)
+    assert not task_environment.FAILURES
+    env.reset(seed=0)
+    still = np.zeros(8, np.float32)
+    assert [env.step(still)[3] for _ in range(STEPS)] == [False] * (STEPS - 1) + [True]
+
+
+def test_a_demonstration_is_an_episode_that_ends_with_success(simulator):
+    env = RLBenchEnv(TASK)
+    episode = env.record_demo(seed=4)
+    times = episode.frames[:, 0, 0, 0].tolist()
+    assert times[:3] == [0, 4, 8] and times[-1] == times[-2] + (times[-1] - 1) % 4 + 1
+    assert times[-1] in (9, 10) and episode.meta["success"] and episode.meta["camera"] == "front"
+    again = env.record_demo(seed=4)
+    assert np.array_equal(again.frames, episode.frames)
+
+
+def test_saved_demonstrations_are_videos_without_a_simulator(tmp_path):
+    for number in range(2):
+        episode = tmp_path / TASK / "variation0" / "episodes" / f"episode{number}"
+        for camera in ("front_rgb", "front_depth", "wrist_rgb"):
+            (episode / camera).mkdir(parents=True)
+            for t in range(12):  # not padded with zeros, as RLBench writes them
+                picture = np.full((128, 128, 3), t * 10 if camera == "front_rgb" else 255, np.uint8)
+                Image.fromarray(picture).save(episode / camera / f"{t}.png")
+        (episode / "low_dim_obs.pkl").write_bytes(b"never read")
+    [(task, episodes)] = load_folder(tmp_path, image_size=64, min_frames=8).items()
+    assert task == TASK and len(episodes) == 2
+    for e in episodes:
+        assert e.frames.shape == (12, 64, 64, 3)
+        assert e.frames[:, 0, 0, 0].tolist() == [10 * t for t in range(12)]
+
+
+@pytest.mark.skipif(
+    not os.environ.get("COPPELIASIM_ROOT"), reason="needs RLBench and CoppeliaSim 4.1.0"
+)
+@pytest.mark.parametrize("task", RLBENCH_TASKS)
+def test_in_the_simulator(task):
+    assert contract_differences() == []
+    env = RLBenchEnv(task)
+    frame, _ = env.reset(seed=0)
+    assert frame.shape == (64, 64, 3) and frame.std() > 5
+    env.step(np.zeros(8, np.float32))
+    assert len(env.record_demo(seed=0).frames) > 10
+    env.close()
+
+
+def test_no_id_is_registered_without_a_checkpoint():
+    assert not [name for name in gym.registry if name.startswith("viper/rlbench")]

@@ -9,6 +9,7 @@ import torch
 
 from viper_gym.checkpoints.bundle import load_bundle, load_tokenizer
 from viper_gym.data.episodes import Episode
+from viper_gym.data.masks import write_mask
 from viper_gym.errors import TrainingError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.models.discriminator import DiscriminatorConfig
@@ -151,6 +152,27 @@ def test_unwritable_folder_is_a_clear_error(data, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainingError, match="cannot write to"):
         train_tokenizer(tokenizer_config(data, tmp_path / "file" / "run", 3))
+
+
+def test_what_a_mask_hides_changes_no_reward(tmp_path, rng):
+    """A score that counts up is hidden in training; in use it may show anything."""
+    mask = np.ones((16, 16))
+    mask[:4] = 0
+    for i in range(6):
+        video = moving_square(i, 1)
+        video[:, :4] = rng.integers(0, 256, (16, 4, 16, 3))
+        Episode(video).save(tmp_path / "data" / "game" / f"{i}.npz")
+    write_mask(mask, tmp_path / "data" / "game" / "mask.png")
+    tokenizer = train_tokenizer(tokenizer_config(tmp_path / "data", tmp_path / "tokenizer", 20))
+    config = video_config(tmp_path / "data", tokenizer, tmp_path / "model", 5)
+    bundle = load_bundle(train_video_model(config))
+    assert np.array_equal(bundle.config.masks["game"], mask)
+    model = VideoRewardModel(bundle, device="cpu", dtype="fp32")
+    other = video.copy()
+    other[:, :4] = 255 - other[:, :4]
+    assert np.array_equal(model.log_prob(video[None], "game"), model.log_prob(other[None], "game"))
+    other[:, 4:] = 255 - other[:, 4:]
+    assert not np.allclose(model.log_prob(video[None], "game"), model.log_prob(other[None], "game"))
 
 
 def test_fine_tuning_starts_from_the_bundle_given(data, tokenizer, tmp_path):

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from viper_gym.data.episodes import Episode
+from viper_gym.data.masks import load_masks
 from viper_gym.errors import VideoDataError
 
 MOVIES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".gif")
@@ -95,17 +96,18 @@ def load_folder(
     min_frames: int,
     on_video: Callable[[Path], None] = lambda path: None,
 ) -> dict[str, list[Episode]]:
-    """Load `folder/<task>/…` into memory: task -> episodes.
+    """Load `folder/<task>/…` into memory: task -> episodes, behind their mask (`data.masks`).
 
     Raises:
-        VideoDataError: no task folder, a task without videos, frames of another size,
-            or a video shorter than `min_frames`; the message names the file.
+        VideoDataError: no task folder, a task without videos, frames of another size, a video
+            shorter than `min_frames`, or an unusable mask; the message names the file.
     """
     if not folder.is_dir():
         raise VideoDataError(f"{folder}: no such folder")
     tasks = sorted(p for p in folder.iterdir() if p.is_dir())
     if not tasks:
         raise VideoDataError(f"{folder}: expected one sub-folder a task, found none")
+    masks = load_masks(folder, image_size)
     loaded: dict[str, list[Episode]] = {}
     for task in tasks:
         paths = find_videos(task)
@@ -116,6 +118,8 @@ def load_folder(
         for path in paths:
             episode = read_video(path, image_size)
             _check_episode(episode, path, image_size, min_frames)
+            if task.name in masks:
+                episode.frames *= masks[task.name][..., None]
             loaded.setdefault(task.name, []).append(episode)
             on_video(path)
     return loaded

@@ -21,6 +21,7 @@ from viper_gym.checkpoints.bundle import (
 )
 from viper_gym.data.clips import WindowSampler, empty_codes, replace_context
 from viper_gym.data.episodes import Episode
+from viper_gym.data.masks import load_masks
 from viper_gym.data.videos import load_folder
 from viper_gym.errors import TrainingError
 from viper_gym.models.frames import to_input, to_uint8
@@ -257,6 +258,7 @@ def train_video_model(config: VideoModelTraining) -> Path:
     loop = Loop(config.loop, "video model", settings)
     codes = {t: encode_episodes(tokenizer, e, n) for n, (t, e) in enumerate(episodes.items())}
     preprocessing = _preprocessing(episodes)
+    masks = {t: m.tolist() for t, m in load_masks(config.data, shape.image_size).items()}
     del episodes  # the frames are large; from here on only codes are needed
     trainable = _Trainable(config, codes, tokenizer)
     bundle_folder = config.loop.out / "bundle"
@@ -270,6 +272,7 @@ def train_video_model(config: VideoModelTraining) -> Path:
                 tasks=tasks,
                 frame_stride=config.frame_stride,
                 preprocessing=preprocessing,
+                masks=masks,
                 library_version=__version__,
             ),
             tokenizer,

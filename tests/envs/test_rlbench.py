@@ -97,7 +97,7 @@ def test_the_adapters_six_tasks_are_rlbenchs(simulator):
     with pytest.raises(UnknownTask, match=r"no task 'fly'.*pick_up_cup"):
         RLBenchEnv("fly")
     with pytest.raises(UnknownTask, match="planner"):
-        find_suite("rlbench").expert(TASK)
+        find_suite("rlbench").expert(TASK, None)
     with pytest.raises(ValueError, match="panda, sawyer"):
         RLBenchEnv(TASK, robot="ur5")
     with pytest.raises(ValueError, match="'fast' or 'full'"):

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from viper_gym.benchmark.still import Episodes
 from viper_gym.data.episodes import Episode
+from viper_gym.envs.behaviours import EMPTY
 from viper_gym.envs.collect import collect, worker_pool
+from viper_gym.envs.suite import find_suite
 
 # Seeds of training (100000…), calibration and audit episodes never overlap.
 TRAINING_SEED, CALIBRATION_SEED, AUDIT_SEED = 100_000, 200_000, 300_000
@@ -62,4 +64,5 @@ def suite_episodes(
                 )
             ]
             for behaviour, count in counts.items()
+            if behaviour != EMPTY or find_suite(suite).has_empty_scene
         }

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
+from viper_gym.data.masks import NAME as MASK
+from viper_gym.data.masks import write_mask
 from viper_gym.data.rollout import record_episode
 from viper_gym.envs.behaviours import EMPTY, plan_episode
 from viper_gym.envs.drawn_env import DrawnEnv
@@ -28,6 +30,20 @@ from viper_gym.types import Policy
 _BATCH = 8  # episodes handed out at once; an interrupted run loses no more than these
 
 _ENVS: dict[tuple[str, str], tuple[DrawnEnv, Policy]] = {}
+
+
+class _Largest(gym.ActionWrapper):
+    """Of discrete actions, takes the one whose number is largest in a vector (actions,)."""
+
+    env: gym.Env[Any, Any]
+
+    def action(self, action: np.ndarray) -> int:
+        return int(np.argmax(action))
+
+
+def by_vectors(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
+    """The environment, taking actions as policies give them: vectors, whatever its space."""
+    return _Largest(env) if isinstance(env.action_space, gym.spaces.Discrete) else env
 
 
 def worker_pool(workers: int) -> ProcessPoolExecutor:
@@ -50,7 +66,8 @@ def play(job: Job) -> dict[str, Any]:
     """Play one episode in this process; save it unless it is rejected; return its index line."""
     suite, key = find_suite(job.suite), (job.suite, job.task)
     if key not in _ENVS:  # one environment a process: GL contexts are costly
-        _ENVS[key] = (suite.make(job.task, observation="state"), suite.expert(job.task))
+        made = suite.make(job.task, observation="state")
+        _ENVS[key] = (made, suite.expert(job.task, made))
     env, oracle = _ENVS[key]
     size = gym.spaces.flatdim(env.action_space)
     plan = plan_episode(job.behaviour, oracle, size, job.seed, suite.recipe)
@@ -60,7 +77,7 @@ def play(job: Job) -> dict[str, Any]:
         plan.length = min(plan.length, suite.training_steps(job.task) or plan.length)
     with env.nothing_in_view() if job.behaviour == EMPTY else nullcontext():
         episode = record_episode(
-            env,
+            by_vectors(env),
             plan.policy,
             seed=job.seed,
             length=plan.length,
@@ -108,6 +125,7 @@ def collect(
     """
     folder = out / task / behaviour
     folder.mkdir(parents=True, exist_ok=True)
+    _write_mask(suite, task, out)
     index = folder / "index.jsonl"
     done = {line["seed"]: line for line in read_index(index)}
     if index.exists():  # a torn last line would swallow the next one
@@ -150,6 +168,12 @@ def collect(
     return [folder / f"episode_{seed:07d}.npz" for seed in kept_seeds[:episodes]]
 
 
+def _write_mask(suite: str, task: str, out: Path) -> None:
+    mask = find_suite(suite).mask(task)
+    if mask is not None:
+        write_mask(mask, out / task / MASK)
+
+
 class Result(NamedTuple):
     """How one episode of an expert ended."""
 
@@ -163,14 +187,15 @@ def expert_results(
 ) -> list[Result]:
     """A suite's expert over seeds that nothing else uses."""
     family = find_suite(suite)
-    env, expert = family.make(task, observation="state"), family.expert(task)
+    made = family.make(task, observation="state")
+    env, expert = by_vectors(made), family.expert(task, made)
     results = []
     for seed in range(first_seed, first_seed + episodes):
         env.reset(seed=seed)
         expert.reset(np.random.default_rng(seed))
         total, over, success = 0.0, False, list[bool]()
         while not over:
-            _, reward, terminated, truncated, info = env.step(expert(env.state()))
+            _, reward, terminated, truncated, info = env.step(expert(made.state()))
             total, over = total + float(reward), terminated or truncated
             success += [bool(info["success"])] if "success" in info else []
         results.append(Result(total, any(success) if success else None))

@@ -6,10 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from viper_gym.data.episodes import Episode
+from viper_gym.envs.atari import ATARI_GAMES, AtariEnv, atari_game, game_mask
 from viper_gym.envs.behaviours import DMC_RECIPE, EpisodeRecipe
 from viper_gym.envs.dmc import DMCEnv
 from viper_gym.envs.drawn_env import DrawnEnv
+from viper_gym.envs.lookahead import Lookahead
 from viper_gym.envs.metaworld import (
     METAWORLD_TASKS,
     STEPS,
@@ -39,8 +43,8 @@ class Suite:
     """what is known of each, by the name used in ids"""
     make: Callable[..., DrawnEnv]
     """(task, observation, render_quality=, render_mode=, …)"""
-    expert: Callable[[str], Policy]
-    """acts from `DrawnEnv.state`"""
+    expert: Callable[[str, Any], Policy]
+    """(task, the environment it will play in); acts from `DrawnEnv.state`"""
     is_good: Callable[[str, Episode], bool]
     """whether an expert's episode is worth training on"""
     recipe: EpisodeRecipe
@@ -52,6 +56,10 @@ class Suite:
     settle: int | None = None
     """steps of an expert's episode behind its first success, where scripts begin to do odd
     things; None: all"""
+    mask: Callable[[str], np.ndarray | None] = lambda task: None
+    """uint8 (H, W), 0 where a picture tells the score; None: everything counts"""
+    has_empty_scene: bool = True
+    """whether `DrawnEnv.nothing_in_view` works"""
 
 
 def _ends_like_the_oracle(task: str, episode: Episode) -> bool:
@@ -62,7 +70,7 @@ def _ends_like_the_oracle(task: str, episode: Episode) -> bool:
     return bool(tail >= KEEP_SHARE * expert)
 
 
-def _demonstrated(task: str) -> Policy:
+def _demonstrated(task: str, env: Any) -> Policy:
     raise UnknownTask(
         f"rlbench task '{task}' has no expert that acts on states: RLBench's planner "
         "demonstrates it (RLBenchEnv.record_demo, or a folder of demonstrations that RLBench saved)"
@@ -78,7 +86,7 @@ SUITES = {
         "dmc",
         DMC_TASKS,
         DMCEnv,
-        Oracle,
+        lambda task, env: Oracle(task),
         _ends_like_the_oracle,
         recipe=DMC_RECIPE,
         training_steps=lambda task: dmc_task(task).episode_steps,
@@ -92,7 +100,7 @@ SUITES = {
         "metaworld",
         METAWORLD_TASKS,
         MetaWorldEnv,
-        ScriptedExpert,
+        lambda task, env: ScriptedExpert(task),
         _succeeds,
         # scripts move at once, so nothing is skipped, and are done in 50 to 200 steps
         recipe=EpisodeRecipe(
@@ -113,6 +121,23 @@ SUITES = {
         training_steps=lambda task: None,
         training_episodes=lambda task: 100,
         facts=lambda task: {},
+        has_empty_scene=False,
+    ),
+    "atari": Suite(
+        "atari",
+        ATARI_GAMES,
+        AtariEnv,
+        lambda task, env: Lookahead(env),
+        lambda task, episode: episode.task_return > 0,
+        recipe=EpisodeRecipe(1000, 0, pushed_episode=400, noise=(0.0, 0.0, 0.0, 0.3, 0.5)),
+        training_steps=lambda task: None,
+        training_episodes=lambda task: 40,
+        facts=lambda task: {
+            "random_score": atari_game(task).random,
+            "human_score": atari_game(task).human,
+        },
+        mask=game_mask,
+        has_empty_scene=False,
     ),
 }
 

@@ -1,0 +1,89 @@
+"""An expert for games: it tries futures in copies of the emulator, and takes the best one.
+
+No learning, no knowledge of the game: the reward of a few dozen futures, played from a saved state
+and put back, decides the next few actions. That the real future is sticky, and the saved state does
+not say how, keeps it from cheating on luck.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from viper_gym.envs.atari import AtariEnv
+
+
+@dataclass(frozen=True)
+class LookaheadConfig:
+    """How far and how widely an expert looks."""
+
+    futures: int = 16
+    horizon: int = 40
+    """environment steps of a future"""
+    committed: int = 6
+    """environment steps that are played before it looks again"""
+    held: int = 5
+    """environment steps an action of a random future is held"""
+    discount: float = 0.98
+    """a step, of the score"""
+    life: float = 50.0
+    """score that a lost life is worth"""
+
+
+class Lookahead:
+    """Policy of one environment, whose emulator it saves and restores.
+
+    Futures: what is left of the last best one; each action alone, held; random ones. Acts as
+    other policies do, by a vector (actions,) with 1 at the chosen one.
+
+    Args:
+        env: the environment it will be played in.
+        config: how far and how widely it looks.
+    """
+
+    def __init__(self, env: AtariEnv, config: LookaheadConfig | None = None):
+        self._env, self._config = env, config or LookaheadConfig()
+        self._number = int(env.action_space.n)
+
+    def reset(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._plan, self._played = np.zeros(0, int), 0
+
+    def __call__(self, state: np.ndarray) -> np.ndarray:
+        """State is not looked at -> float32 (actions,)."""
+        c = self._config
+        if self._played == min(c.committed, len(self._plan)):
+            self._plan, self._played = self._best(self._plan[self._played :]), 0
+        self._played += 1
+        return np.eye(self._number, dtype=np.float32)[self._plan[self._played - 1]]
+
+    def _best(self, rest: np.ndarray) -> np.ndarray:
+        """The plan whose future scores most, int (horizon,); of equal ones any."""
+        c, rng, n = self._config, self._rng, self._number
+        plans = [np.full(c.horizon, action) for action in range(min(n, c.futures // 2))]
+        if len(rest):
+            plans.append(np.concatenate([rest, np.full(c.horizon - len(rest), rng.integers(n))]))
+        while len(plans) < c.futures:
+            drawn = rng.integers(n, size=c.horizon // c.held + 1)
+            plans.append(drawn.repeat(c.held)[: c.horizon])
+        emulator: Any = self._env.emulator
+        saved = emulator.cloneState()
+        scores = np.zeros(len(plans))
+        for i, plan in enumerate(plans):
+            scores[i] = self._play(emulator, plan)
+            emulator.restoreState(saved)
+        return plans[rng.choice(np.flatnonzero(scores == scores.max()))]
+
+    def _play(self, emulator: Any, plan: np.ndarray) -> float:
+        """Discounted score of a plan; a lost life ends it."""
+        c, actions = self._config, self._env.emulator_actions
+        score, weight, lives = 0.0, 1.0, emulator.lives()
+        for action in plan:
+            for _ in range(self._env.action_repeat):
+                score += weight * emulator.act(actions[action])
+            if emulator.game_over() or emulator.lives() < lives:
+                return score - weight * c.life
+            weight *= c.discount
+        return score

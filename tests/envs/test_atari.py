@@ -1,0 +1,113 @@
+"""Atari with the real emulator: protocol, masks, and an expert that looks ahead."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from viper_gym.data.episodes import Episode
+from viper_gym.data.masks import load_masks
+from viper_gym.data.rollout import record_episode
+from viper_gym.data.videos import load_folder
+from viper_gym.envs.atari import ATARI_GAMES, NOOPS, AtariEnv, atari_game, game_mask
+from viper_gym.envs.behaviours import Held
+from viper_gym.envs.collect import by_vectors, collect
+from viper_gym.envs.lookahead import Lookahead, LookaheadConfig
+from viper_gym.envs.suite import find_suite
+from viper_gym.errors import UnknownTask
+
+pytest.importorskip("ale_py", reason="needs the extra 'atari'")
+
+
+@pytest.mark.parametrize("observation", ["pixels", "state"])
+def test_environment_checker(observation):
+    check_env(AtariEnv("pong", observation), skip_render_check=True)
+
+
+def test_seeds_decide_and_games_do_not_all_begin_alike():
+    env = AtariEnv("boxing")
+    runs = []
+    for seed in (1, 1, 2):
+        first, _ = env.reset(seed=seed)
+        frames = [first, *(env.step(3)[0] for _ in range(20))]
+        runs.append(np.stack(frames))
+    assert np.array_equal(runs[0], runs[1]) and not np.array_equal(runs[0], runs[2])
+    assert env.render().shape == (64, 64, 3) and env.render().dtype == np.uint8
+    starts = {env.reset(seed=s)[0].tobytes() for s in range(6)}
+    assert len(starts) > 1 and NOOPS == 30
+
+
+def test_actions_are_held_and_sometimes_stick():
+    """Freeway's hen walks up 4 frames a step; without sticking it would be the same every time."""
+    env = AtariEnv("freeway", observation="state")
+    up = env.emulator_actions.index(next(a for a in env.emulator_actions if a.name == "UP"))
+    heights = set()
+    for seed in range(8):
+        before = env.reset(seed=seed)[0][14]  # byte 14: how far up the hen is
+        for _ in range(3):
+            state, *_ = env.step(up)
+        heights.add(float(state[14] - before))
+    assert len(heights) > 1 and max(heights) > 0
+    with pytest.raises(UnknownTask, match="known: assault, atlantis"):
+        atari_game("chess")
+    with pytest.raises(UnknownTask, match="no picture of its scene"):
+        env.nothing_in_view()
+
+
+@pytest.mark.parametrize("game", ["assault", "atlantis", "boxing", "defender", "pong"])
+def test_where_the_score_changes_the_mask_hides_it(game):
+    env, hidden = AtariEnv(game), game_mask(game) == 0
+    env.action_space.seed(0)
+    before, _ = env.reset(seed=0)
+    changes = []
+    for _ in range(400):
+        frame, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+        if reward:
+            for _ in range(3):  # some games take a moment to write it down
+                frame, *_, terminated, truncated, _ = env.step(0)
+            changes.append(bool((frame[hidden] != before[hidden]).any()))
+        before = frame
+        if terminated or truncated:
+            before, _ = env.reset()
+    assert len(changes) >= 3 and all(changes)
+
+
+def test_masks_leave_most_of_the_picture():
+    for game in ATARI_GAMES:
+        mask = game_mask(game)
+        assert mask.shape == (64, 64) and set(np.unique(mask)) == {0, 1}
+        assert 0.75 < mask.mean() < 1
+
+
+def test_the_expert_scores_where_random_play_does_not():
+    env = AtariEnv("boxing", observation="state")
+    expert = Lookahead(env, LookaheadConfig(futures=10, horizon=15))
+    random = Held(env.action_space.n)
+    returns = []
+    for policy in (expert, random):
+        episode = record_episode(by_vectors(env), policy, seed=0, length=80)
+        returns.append(episode.task_return)
+    assert returns[0] >= returns[1] + 5
+
+
+def test_looking_ahead_leaves_the_game_as_it_was():
+    env = AtariEnv("pong", observation="state")
+    env.reset(seed=0)
+    expert = Lookahead(env, LookaheadConfig(futures=4, horizon=10))
+    expert.reset(np.random.default_rng(0))
+    before, frame = env.state(), env.render()
+    assert expert(before).sum() == 1.0
+    assert np.array_equal(env.state(), before)
+    assert np.array_equal(env.render(), frame)
+
+
+def test_collected_games_carry_their_mask_into_training(tmp_path):
+    [path] = collect("pong", "random", 1, tmp_path, first_seed=0, workers=0, suite="atari")
+    episode = Episode.load(path)
+    hidden = game_mask("pong") == 0
+    assert episode.frames[:, hidden].any()  # recorded whole, hidden when loaded
+    assert np.array_equal(load_masks(tmp_path, 64)["pong"], game_mask("pong"))
+    [loaded] = load_folder(tmp_path, 64, min_frames=8)["pong"]
+    assert not loaded.frames[:, hidden].any()
+    assert episode.meta["task"] == "pong" and episode.task_return < 0
+    assert isinstance(find_suite("atari").make("pong").action_space, gym.spaces.Discrete)

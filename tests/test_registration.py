@@ -98,6 +98,18 @@ def test_another_render_quality_is_refused():
         gym.make("viper/dmc-cartpole_swingup-v0", render_quality="full")
 
 
+def test_an_action_may_be_held_longer_where_no_checkpoint_minds():
+    env = gym.make("viper/dmc-cup_catch-v0", checkpoint=None, observation="state", action_repeat=8)
+    env.reset(seed=0)
+    steps, over = 0, False
+    while not over:
+        over = env.step(env.action_space.sample())[3]
+        steps += 1
+    assert steps == 125  # of 1000 control steps
+    with pytest.raises(PreprocessingMismatch, match=r"action_repeat.*2.*8"):
+        gym.make("viper/dmc-cup_catch-v0", action_repeat=8)
+
+
 def test_without_a_checkpoint_the_bare_environment_is_made():
     env = gym.make("viper/dmc-cup_catch-v0", checkpoint=None, observation="state")
     env.reset(seed=0)

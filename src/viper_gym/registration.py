@@ -34,6 +34,7 @@ def make(
     device: str = "auto",
     observation: str = "pixels",
     render_quality: str | None = None,
+    action_repeat: int | None = None,
     render_mode: str | None = "rgb_array",
     **reward: Any,
 ) -> gym.Env[Any, Any]:
@@ -43,13 +44,18 @@ def make(
         checkpoint: "auto" is the suite's own; None gives the bare environment with its task
             reward, seen as the bundle's videos were: what the vector wrappers are put around.
         observation: "pixels" or "state"; the reward comes from pixels either way.
+        action_repeat: control steps an action is held; a checkpoint knows its own only.
         reward: arguments of `ViperRewardWrapper` (bonus, beta, reward_scale, …).
     """
     from viper_gym.envs.suite import find_suite
     from viper_gym.wrappers.single import ViperRewardWrapper
 
     env = find_suite(suite).make(
-        task, observation, render_quality=render_quality, render_mode=render_mode
+        task,
+        observation,
+        render_quality=render_quality,
+        action_repeat=action_repeat,
+        render_mode=render_mode,
     )
     if checkpoint is None:
         return env
@@ -71,6 +77,7 @@ def make_vec(
     device: str = "auto",
     observation: str = "pixels",
     render_quality: str | None = None,
+    action_repeat: int | None = None,
     render_mode: str | None = "rgb_array",
     asynchronous: bool = False,
     autoreset_mode: str | gym.vector.AutoresetMode = gym.vector.AutoresetMode.NEXT_STEP,
@@ -95,6 +102,7 @@ def make_vec(
         None,
         observation=observation,
         render_quality=render_quality,
+        action_repeat=action_repeat,
         render_mode=render_mode,
     )
     makers: list[Any] = [bare] * num_envs

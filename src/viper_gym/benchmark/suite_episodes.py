@@ -9,8 +9,9 @@ from pathlib import Path
 from viper_gym.benchmark.still import Episodes
 from viper_gym.data.episodes import Episode
 from viper_gym.envs.behaviours import EMPTY
-from viper_gym.envs.collect import collect, worker_pool
+from viper_gym.envs.collect import collect
 from viper_gym.envs.suite import find_suite
+from viper_gym.envs.workers import InProcess, Processes
 
 # Seeds of training (100000…), calibration and audit episodes never overlap.
 TRAINING_SEED, CALIBRATION_SEED, AUDIT_SEED = 100_000, 200_000, 300_000
@@ -48,7 +49,7 @@ def suite_episodes(
 ) -> Episodes:
     """Behaviour -> episodes of a task; files already in `folder` are used again."""
     # Starting a process costs as much as an episode, so all behaviours share them.
-    with worker_pool(workers) if workers else nullcontext(0) as pool:
+    with Processes(workers) if workers else nullcontext(InProcess()) as pool:
         return {
             behaviour: [
                 Episode.load(path)

@@ -17,7 +17,7 @@ class Collect:
 
     tasks: tuple[str, ...] = ()
     """all tasks of the suite if left out"""
-    suite: Literal["dmc", "metaworld"] = "dmc"
+    suite: Literal["dmc", "metaworld", "atari"] = "dmc"
     behaviour: str = "diverse"
     """diverse (training data), expert, graded, zero, small, constant, random, stop"""
     episodes: int | None = None
@@ -27,11 +27,16 @@ class Collect:
     seed: int = 100_000
     """first seed; training uses 100000…, calibration 200000…, the audit 300000…"""
     workers: int = 2
+    """processes; 0 plays in this one"""
+    launcher: Literal["processes", "ray"] = "processes"
+    """ray plays on all CPUs of a Ray cluster (extra "ray"), whose machines share `out`"""
 
     def run(self) -> None:
         from viper_gym.envs.collect import collect
         from viper_gym.envs.suite import find_suite
+        from viper_gym.envs.workers import RayCluster
 
+        workers = RayCluster() if self.launcher == "ray" else self.workers
         suite = find_suite(self.suite)
         # training reads one folder a task, audits one a behaviour below it
         for task in self.tasks or tuple(suite.tasks):
@@ -45,7 +50,7 @@ class Collect:
                     episodes,
                     self.out,
                     first_seed=self.seed,
-                    workers=self.workers,
+                    workers=workers,
                     suite=self.suite,
                     on_episode=partial(_tick_if_kept, tick),
                 )

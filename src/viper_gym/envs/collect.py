@@ -6,11 +6,10 @@ line for each seed tried (also the rejected ones), written by the parent process
 
 from __future__ import annotations
 
+import errno
 import json
-import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +23,12 @@ from viper_gym.data.rollout import record_episode
 from viper_gym.envs.behaviours import EMPTY, plan_episode
 from viper_gym.envs.drawn_env import DrawnEnv
 from viper_gym.envs.suite import find_suite
+from viper_gym.envs.workers import InProcess, Processes, Workers
 from viper_gym.errors import TrainingError
 from viper_gym.types import Policy
 
+# the disk is full, the file too large, the quota used up, the folder not ours
+_UNWRITABLE = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 _BATCH = 8  # episodes handed out at once; an interrupted run loses no more than these
 
 _ENVS: dict[tuple[str, str], tuple[DrawnEnv, Policy]] = {}
@@ -44,11 +46,6 @@ class _Largest(gym.ActionWrapper):
 def by_vectors(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     """The environment, taking actions as policies give them: vectors, whatever its space."""
     return _Largest(env) if isinstance(env.action_space, gym.spaces.Discrete) else env
-
-
-def worker_pool(workers: int) -> ProcessPoolExecutor:
-    """Processes that play episodes; spawned, because forking after rendering hangs."""
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
 @dataclass(frozen=True)
@@ -109,7 +106,7 @@ def collect(
     out: Path,
     *,
     first_seed: int,
-    workers: int | Executor = 2,
+    workers: int | Workers = 2,
     suite: str = "dmc",
     on_episode: Callable[[dict[str, Any]], None] = lambda line: None,
 ) -> list[Path]:
@@ -117,11 +114,12 @@ def collect(
 
     Args:
         first_seed: seeds count up from here; use disjoint ranges for training and evaluation.
-        workers: processes, 0 plays in this one; or those of `worker_pool`, for several calls.
+        workers: processes, 0 plays in this one; or `Workers`, for several calls.
         on_episode: called with each new index line, for progress.
 
     Raises:
-        TrainingError: more than 90 % of 40 or more episodes were rejected.
+        TrainingError: more than 90 % of 40 or more episodes were rejected, nothing can be
+            written, or workers die again and again.
     """
     folder = out / task / behaviour
     folder.mkdir(parents=True, exist_ok=True)
@@ -153,19 +151,27 @@ def collect(
             )
 
     source = jobs()
-    if workers == 0:
-        while kept < episodes:
-            take(play(next(source)))
-    elif kept < episodes:
-        with (
-            nullcontext(workers) if isinstance(workers, Executor) else worker_pool(workers) as pool
-        ):
+    try:
+        with _workers(workers) as those:
             while kept < episodes:
                 batch = [next(source) for _ in range(min(episodes - kept, _BATCH))]
-                for line in pool.map(play, batch):
+                for line in those.map(play, batch):
                     take(line)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        raise TrainingError(
+            f"cannot write to {folder}: {error}. What is recorded is kept: make room, and run the "
+            "same again"
+        ) from error
     kept_seeds = sorted(seed for seed, line in done.items() if line["kept"])
     return [folder / f"episode_{seed:07d}.npz" for seed in kept_seeds[:episodes]]
+
+
+def _workers(workers: int | Workers) -> AbstractContextManager[Workers]:
+    if not isinstance(workers, int):
+        return nullcontext(workers)
+    return Processes(workers) if workers else nullcontext(InProcess())
 
 
 def _write_mask(suite: str, task: str, out: Path) -> None:

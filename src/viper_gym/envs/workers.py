@@ -1,0 +1,101 @@
+"""Where episodes are played: in this process, in several, or on the machines of a Ray cluster."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from typing import Any, Protocol, TypeVar
+
+from viper_gym.errors import TrainingError
+from viper_gym.optional import require
+
+ATTEMPTS = 3  # of a job that takes its process down
+Job = TypeVar("Job")
+
+
+class Workers(Protocol):
+    """Calls a function on jobs; the answers come in the order of the jobs."""
+
+    def map(self, function: Callable[[Job], Any], jobs: Sequence[Job]) -> Iterator[Any]: ...
+
+
+class InProcess:
+    """No other process at all."""
+
+    def map(self, function: Callable[[Job], Any], jobs: Sequence[Job]) -> Iterator[Any]:
+        """One after the other."""
+        return map(function, jobs)
+
+
+class Processes:
+    """Processes of this machine; one that dies is replaced, and its jobs are played again.
+
+    They are spawned, because forking after rendering hangs.
+    """
+
+    def __init__(self, number: int):
+        self._number, self._pool = number, _spawned(number)
+
+    def map(self, function: Callable[[Job], Any], jobs: Sequence[Job]) -> Iterator[Any]:
+        """Side by side.
+
+        Raises:
+            TrainingError: processes died `ATTEMPTS` times without an answer between.
+        """
+        left, died = list(jobs), 0
+        while left:
+            futures = [self._pool.submit(function, job) for job in left]
+            try:
+                for future in futures:
+                    answer = future.result()
+                    del left[0]
+                    died = 0
+                    yield answer
+            except BrokenProcessPool as error:
+                died += 1
+                if died == ATTEMPTS:
+                    raise TrainingError(
+                        f"worker processes died {ATTEMPTS} times on {left[0]} (out of memory?). "
+                        "Run again with fewer workers; what is done is kept"
+                    ) from error
+                self._pool.shutdown(wait=False)
+                self._pool = _spawned(self._number)
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+class RayCluster:
+    """The machines of a Ray cluster, which must share the folder that episodes are written to.
+
+    Joins the cluster that RAY_ADDRESS names or `ray start` began here, else starts one on this
+    machine. Ray replaces workers that die.
+
+    Raises:
+        DependencyNotInstalled: ray is missing.
+    """
+
+    def __init__(self) -> None:
+        self._ray: Any = require("ray", extra="ray")
+        if not self._ray.is_initialized():
+            self._ray.init(log_to_driver=False, include_dashboard=False)
+
+    def map(self, function: Callable[[Job], Any], jobs: Sequence[Job]) -> Iterator[Any]:
+        """Side by side, each job on one CPU."""
+        remote = self._ray.remote(num_cpus=1, max_retries=ATTEMPTS)(function)
+        yield from map(self._ray.get, [remote.remote(job) for job in jobs])
+
+
+def _spawned(number: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(number, mp_context=multiprocessing.get_context("spawn"))

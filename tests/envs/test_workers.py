@@ -1,0 +1,113 @@
+"""Workers that die are replaced, a full disk is named, and nothing is recorded twice or torn."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from viper_gym.data.episodes import Episode
+from viper_gym.envs.collect import collect, read_index
+from viper_gym.envs.workers import ATTEMPTS, InProcess, Processes, RayCluster
+from viper_gym.errors import DependencyNotInstalled, TrainingError
+
+
+def die_once(marker: str) -> str:
+    """Takes its process down the first time it is called for a marker that ends in "x"."""
+    path = Path(marker)
+    if path.name.endswith("x") and not path.exists():
+        path.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return path.name
+
+
+def always_die(job: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def number_of(job: int) -> int:
+    return job
+
+
+def test_a_worker_that_dies_is_replaced_and_no_job_is_lost(tmp_path):
+    jobs = [str(tmp_path / name) for name in ("a", "b", "cx", "d", "e", "fx", "g")]
+    with Processes(2) as workers:
+        assert list(workers.map(die_once, jobs)) == ["a", "b", "cx", "d", "e", "fx", "g"]
+        assert list(workers.map(number_of, [3, 1, 2])) == [3, 1, 2]
+    assert list(InProcess().map(number_of, [3, 1, 2])) == [3, 1, 2]
+
+
+def test_workers_that_die_again_and_again_are_an_error():
+    with (
+        Processes(1) as workers,
+        pytest.raises(TrainingError, match=f"died {ATTEMPTS} times on 7"),
+    ):
+        list(workers.map(always_die, [7]))
+
+
+COLLECT = [
+    sys.executable, "-m", "viper_gym", "collect", "--tasks", "cartpole_swingup",
+    "--behaviour", "random", "--seed", "7",
+]  # fmt: skip
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds the worker in /proc")
+def test_a_worker_killed_while_it_plays(tmp_path):
+    command = [*COLLECT, "--episodes", "6", "--workers", "1", "--out", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        index = tmp_path / "cartpole_swingup" / "random" / "index.jsonl"
+        deadline = time.monotonic() + 120
+        while not index.exists():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        [worker] = [c for c in children if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes()]
+        os.kill(int(worker), signal.SIGKILL)
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output.decode()
+    assert [line["seed"] for line in read_index(index)] == list(range(7, 13))
+    for path in index.parent.glob("*.npz"):
+        assert Episode.load(path).frames.shape == (501, 64, 64, 3)
+    assert not list(index.parent.glob("*.tmp"))
+
+
+def test_no_room_is_an_error_and_what_is_recorded_stays(tmp_path):
+    [kept] = collect("cartpole_swingup", "random", 1, tmp_path, first_seed=7, workers=0)
+    before = kept.read_bytes()
+    command = [*COLLECT, "--episodes", "2", "--workers", "0", "--out", str(tmp_path)]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        # files of more than 20 kB cannot be written: an episode has more
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+    )
+    assert done.returncode != 0 and "Traceback" not in done.stderr
+    message = " ".join(done.stderr.replace("│", " ").split())
+    assert "cannot write to" in message and "make room" in message
+    assert [p.name for p in kept.parent.iterdir() if p.suffix != ".jsonl"] == [kept.name]
+    assert kept.read_bytes() == before
+    lines = [json.loads(x) for x in (kept.parent / "index.jsonl").read_text().splitlines()]
+    assert [line["seed"] for line in lines] == [7]
+    assert len(collect("cartpole_swingup", "random", 2, tmp_path, first_seed=7, workers=0)) == 2
+
+
+def test_ray_plays_the_same_episodes(tmp_path):
+    pytest.importorskip("ray", reason="needs the extra 'ray'")
+    paths = [
+        collect("cartpole_swingup", "random", 2, tmp_path / name, first_seed=7, workers=workers)
+        for name, workers in (("here", 0), ("ray", RayCluster()))
+    ]
+    for here, there in zip(*paths, strict=True):
+        assert (Episode.load(here).frames == Episode.load(there).frames).all()
+
+
+def test_without_ray_the_pip_line_is_given(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(DependencyNotInstalled, match=r"viper-gym\[ray\]"):
+        RayCluster()

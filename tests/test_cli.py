@@ -14,7 +14,7 @@ from PIL import Image
 
 from viper_gym.data.episodes import Episode
 from viper_gym.envs.collect import collect
-from viper_gym.errors import TrainingError
+from viper_gym.errors import PreprocessingMismatch, TrainingError
 
 COMMANDS = (
     "demo", "tasks", "collect", "evaluate", "score", "sample", "convert", "push", "bench", "doctor",
@@ -135,6 +135,9 @@ def test_relabelled_rewards_equal_live_ones(options):
     for wrong, message in (("CartPole-v1", "viper/ ids only"), (env_id, "bonus belong")):
         with pytest.raises(TrainingError, match=message):
             _relabeller(wrong, {"bonus": "rnd"})
+    for other in ({"action_repeat": 8}, {"render_quality": "full"}):
+        with pytest.raises(PreprocessingMismatch, match=next(iter(other))):
+            _relabeller(env_id, other)
 
 
 def test_an_agent_is_trained_killed_and_resumed_on_a_video_reward(tmp_path):
@@ -150,26 +153,32 @@ def test_an_agent_is_trained_killed_and_resumed_on_a_video_reward(tmp_path):
     endless = [*command, "--total-timesteps", "1000000", "--checkpoint-minutes", "0.02"]
     arguments = [sys.executable, "-m", "viper_gym", *map(str, endless)]
     log = (tmp_path / "log").open("w+")
-    with subprocess.Popen(arguments, stdout=log, stderr=log) as process:
-        deadline = time.monotonic() + 300
-        while not (metrics.exists() and '"step": 800' in metrics.read_text()):
-            assert process.poll() is None and time.monotonic() < deadline, Path(
-                log.name
-            ).read_text()
+    process = subprocess.Popen(arguments, stdout=log, stderr=log)
+    deadline = time.monotonic() + 300
+    try:  # until a checkpoint has come after step 600, in whose line the first episode's end is
+        while not (metrics.exists() and '"step": 600' in metrics.read_text()):
+            assert process.poll() is None and time.monotonic() < deadline, log.read()
             time.sleep(0.05)
+        counted = time.time()
+        while not (checkpoint.exists() and checkpoint.stat().st_mtime > counted):
+            assert process.poll() is None and time.monotonic() < deadline, log.read()
+            time.sleep(0.05)
+    finally:
         process.kill()  # SIGKILL: nothing gets the chance to tidy up
+        process.wait()
     assert "replay: 0.0 GB" in Path(log.name).read_text()
     kept = torch.load(checkpoint, weights_only=True)["step"]
     before = metrics.read_text()
     assert kept >= 600 and "Infinity" not in before
-    metrics.write_text(before + '{"step": 80')  # a line that a kill tore
+    metrics.write_text(before + '{"step": 99')  # a line that a kill tore
     last = str(kept + 150)
     resumed = viper(*command, "--total-timesteps", last, "--checkpoint-minutes", "5", "--resume")
     assert resumed.returncode == 0, resumed.stderr
     lines = [json.loads(x) for x in metrics.read_text().splitlines()]
     steps = [x["step"] for x in lines]
     # every hundred steps once: none lost before the checkpoint, none twice behind it
-    assert [s for s in steps if s % 100 == 0] == list(range(100, kept + 151, 100))
+    played = [x["step"] for x in lines if "train/seconds/env" in x]
+    assert played == list(range(100, kept + 151, 100))
     assert steps == sorted(steps) and steps[-1] == kept + 150
     assert before.splitlines()[:5] == metrics.read_text().splitlines()[:5]
     ended = [x for x in lines if "train/return" in x]

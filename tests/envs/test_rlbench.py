@@ -4,11 +4,14 @@ What really runs: the checks before the import, the contract against the stand-i
 that the adapter does by itself. `test_in_the_simulator` runs where RLBench is.
 """
 
+import importlib.util
+import inspect
 import json
 import os
 import sys
 from importlib import resources
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -17,8 +20,10 @@ from gymnasium.utils.env_checker import check_env
 from PIL import Image
 
 import viper_gym  # noqa: F401
+from viper_gym.data.episodes import Episode
 from viper_gym.data.videos import load_folder
 from viper_gym.diagnosis import rlbench as diagnosis
+from viper_gym.envs.collect import collect
 from viper_gym.envs.rlbench import (
     RESET_ATTEMPTS,
     RLBENCH_TASKS,
@@ -44,10 +49,12 @@ def simulator(tmp_path, monkeypatch):
     monkeypatch.setenv("DISPLAY", ":99")
     monkeypatch.syspath_prepend(str(STAND_IN))
     yield
+    RLBenchEnv._running = None  # tests leave environments open
     for name in [m for m in sys.modules if m.split(".")[0] in ("rlbench", "pyrep")]:
         del sys.modules[name]
 
 
+@pytest.mark.skipif(bool(importlib.util.find_spec("rlbench")), reason="RLBench is installed")
 def test_without_a_simulator_the_error_names_everything_that_is_missing(monkeypatch):
     for name in ("COPPELIASIM_ROOT", "DISPLAY"):
         monkeypatch.delenv(name, raising=False)
@@ -81,19 +88,41 @@ def test_each_part_that_is_missing_is_noticed_before_the_import(simulator, tmp_p
 
 def test_the_stand_in_keeps_the_contract_and_a_breach_is_named(simulator, monkeypatch):
     assert contract_differences() == []
-    from rlbench import task_environment
+    contract = json.loads((resources.files("viper_gym.envs") / "rlbench_contract.json").read_text())
+    for name, call in contract["calls"].items():  # the stand-in takes no more than RLBench does
+        module, _, path = name.partition(":")
+        target = importlib.import_module(module)
+        for part in path.split("."):
+            target = getattr(target, part)
+        parameters = [p for p in inspect.signature(target).parameters if p != "self"]
+        assert parameters == call["parameters"], name
+    from rlbench import backend, observation_config, tasks
+    from rlbench import task_environment as te
     from rlbench.environment import Environment
 
-    monkeypatch.delattr(task_environment.TaskEnvironment, "get_demos")
     monkeypatch.setattr(Environment, "__init__", lambda self, action_mode, headless: None)
-    first, second = contract_differences()
-    assert "Environment has no parameter obs_config, robot_setup" in first
-    assert "get_demos is not there" in second
+    monkeypatch.setattr(te.TaskEnvironment, "reset", lambda self, demo: None)
+    monkeypatch.delattr(te.TaskEnvironment, "get_demos")
+    monkeypatch.setattr(observation_config, "CameraConfig", lambda rgb=True, depth=True: None)
+    monkeypatch.setattr(backend.observation, "Observation", lambda wrist_rgb: None)
+    monkeypatch.delattr(tasks.pick_up_cup, "PickUpCup")
+    monkeypatch.setattr(sys.modules["pyrep.const"], "RenderMode", SimpleNamespace(OPENGL3=7))
+    found = " | ".join(contract_differences())
+    for breach in (
+        "Environment cannot be called as it is here: got an unexpected keyword argument",
+        "TaskEnvironment.reset cannot be called",
+        "get_demos is not there",
+        "CameraConfig cannot be called",
+        "Observation has no field front_rgb",
+        "PickUpCup is not there",
+        "RenderMode.OPENGL is not there",
+    ):
+        assert breach in found, found
 
 
 def test_the_adapters_six_tasks_are_rlbenchs(simulator):
-    contract = json.loads((resources.files("viper_gym.envs") / "rlbench_contract.json").read_text())
-    assert set(contract["tasks"]) == set(RLBENCH_TASKS)
+    for task in RLBENCH_TASKS:
+        RLBenchEnv(task).close()
     with pytest.raises(UnknownTask, match=r"no task 'fly'.*pick_up_cup"):
         RLBenchEnv("fly")
     with pytest.raises(UnknownTask, match="planner"):
@@ -122,9 +151,14 @@ def test_only_the_front_camera_draws_and_objects_can_be_grasped(simulator):
     assert not made.obs_config.wrist_camera.rgb and not made.obs_config.gripper_touch_forces
     assert made.robot_setup == "sawyer" and made.headless
     assert env.preprocessing["robot"] == "sawyer" and env.preprocessing["action_repeat"] == 4
-    assert RLBenchEnv(TASK).view.render_quality == "full"
+    with pytest.raises(SimulatorUnavailable, match=f"a process, and '{TASK}' is open"):
+        RLBenchEnv(TASK)
     env.close()
     assert not made.running
+    slow = RLBenchEnv(TASK, action_repeat=1)
+    assert slow.view.render_quality == "full" and slow.metadata["render_fps"] == 20
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        RLBenchEnv(TASK, action_repeat=0)
 
 
 def test_actions_are_held_until_success_which_ends_the_episode(simulator):
@@ -158,25 +192,30 @@ def test_seeds_decide_and_the_users_random_numbers_are_left_alone(simulator):
     assert np.array_equal(np.random.uniform(size=3), expected)
 
 
-def test_impossible_actions_and_bad_placements_do_not_end_the_program(simulator):
+def test_bad_placements_are_tried_again_and_bad_actions_are_named(simulator):
     from rlbench import task_environment
 
     env = RLBenchEnv(TASK)
-    env.reset(seed=0)
-    steps, truncated = 0, False
-    while not truncated:
-        *_, terminated, truncated, info = env.step(-LIFT)
-        steps += 1
-    assert steps == 13 and info["error"] == "out of reach" and not terminated  # 2.5 rad, 0.2 a step
+    still = np.zeros(8, np.float32)
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(still)
     task_environment.FAILURES[:] = [1] * (RESET_ATTEMPTS - 1)
     env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"shape \(8,\), got \(7,\)"):
+        env.step(still[:7])
     task_environment.FAILURES[:] = [1] * RESET_ATTEMPTS
     with pytest.raises(task_environment.TaskEnvironmentError):
         env.reset(seed=0)
     assert not task_environment.FAILURES
+
+
+@pytest.mark.parametrize("repeat", [1, 4])
+def test_episodes_end_after_so_many_simulator_steps(simulator, repeat):
+    env = RLBenchEnv(TASK, action_repeat=repeat)
     env.reset(seed=0)
     still = np.zeros(8, np.float32)
-    assert [env.step(still)[3] for _ in range(STEPS)] == [False] * (STEPS - 1) + [True]
+    ends = [env.step(still)[3] for _ in range(STEPS // repeat)]
+    assert ends == [False] * (STEPS // repeat - 1) + [True]
 
 
 def test_a_demonstration_is_an_episode_that_ends_with_success(simulator):
@@ -187,6 +226,17 @@ def test_a_demonstration_is_an_episode_that_ends_with_success(simulator):
     assert times[-1] in (9, 10) and episode.meta["success"] and episode.meta["camera"] == "front"
     again = env.record_demo(seed=4)
     assert np.array_equal(again.frames, episode.frames)
+    assert not env._task.position_control  # which would make joint velocities do nothing
+    with pytest.raises(gym.error.ResetNeeded):
+        env.step(LIFT)
+
+
+def test_cheap_behaviours_are_collected_without_an_expert(simulator, tmp_path):
+    [path] = collect(TASK, "zero", 1, tmp_path, first_seed=0, workers=0, suite="rlbench")
+    episode = Episode.load(path)
+    assert len(episode.frames) == STEPS // 4 + 1 and episode.meta["robot"] == "panda"
+    with pytest.raises(UnknownTask, match="planner"):
+        collect(TASK, "expert", 1, tmp_path, first_seed=0, workers=0, suite="rlbench")
 
 
 def test_saved_demonstrations_are_videos_without_a_simulator(tmp_path):

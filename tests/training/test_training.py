@@ -173,6 +173,9 @@ def test_what_a_mask_hides_changes_no_reward(tmp_path, rng):
     assert np.array_equal(model.log_prob(video[None], "game"), model.log_prob(other[None], "game"))
     other[:, 4:] = 255 - other[:, 4:]
     assert not np.allclose(model.log_prob(video[None], "game"), model.log_prob(other[None], "game"))
+    (tmp_path / "data" / "game" / "mask.png").unlink()
+    with pytest.raises(TrainingError, match="behind other masks"):
+        train_video_model(replace(config, init=tmp_path / "model" / "bundle"))
 
 
 def test_fine_tuning_starts_from_the_bundle_given(data, tokenizer, tmp_path):

@@ -105,8 +105,8 @@ def measure_step(
         env.close()
     return StepCost(
         step["physics"],
-        step["pixels"] - step["physics"],
-        step["reward"] - step["pixels"],
+        max(0.0, step["pixels"] - step["physics"]),  # differences of what a busy machine may sway
+        max(0.0, step["reward"] - step["pixels"]),
         acting,
         update * agent.updates_per_step,
         update,

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from viper_gym.benchmark.still import Episodes
 from viper_gym.data.episodes import Episode
-from viper_gym.envs.behaviours import EMPTY
 from viper_gym.envs.collect import collect
 from viper_gym.envs.suite import find_suite
 from viper_gym.envs.workers import InProcess, Processes
@@ -65,5 +64,5 @@ def suite_episodes(
                 )
             ]
             for behaviour, count in counts.items()
-            if behaviour != EMPTY or find_suite(suite).has_empty_scene
+            if behaviour not in find_suite(suite).lacks
         }

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import gymnasium as gym
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from viper_gym.agents.dreamer.config import DreamerConfig, Size
+from viper_gym.agents.trainer import MakeEnvs
 from viper_gym.cli.progress import progress
+from viper_gym.errors import UnknownTask
+
+
+def _kinds(env: str, checkpoint: str, device: str, dtype: str) -> dict[str, MakeEnvs]:
+    """What `measure_step` compares."""
+    from viper_gym.cli.train_agent import make_envs
+
+    kinds: dict[str, dict[str, Any]] = {
+        "physics": {"checkpoint": None, "observation": "state"},
+        "pixels": {"checkpoint": None},
+        "reward": {"checkpoint": checkpoint, "device": device, "dtype": dtype},
+    }
+    return {kind: partial(make_envs, env, kwargs) for kind, kwargs in kinds.items()}
 
 
 @dataclass(frozen=True)
@@ -35,7 +51,7 @@ class Bench:
     """what is timed: a network of the paper's size, or the checkpoint"""
     checkpoint: str = "dmc"
     batch: tuple[int, ...] = (1, 8, 32)
-    """environments scored together"""
+    """environments scored together; of agents, the first number is taken"""
     dtype: tuple[str, ...] = ("fp32", "bf16")
     seconds: float = 3.0
     """a measurement, at least"""
@@ -96,17 +112,14 @@ class Bench:
         from viper_gym.agents.timing import measure_step
         from viper_gym.checkpoints.bundle import read_config
         from viper_gym.checkpoints.resolve import resolve
-        from viper_gym.cli.train_agent import AgentTraining, make_agent, make_envs
+        from viper_gym.cli.train_agent import AgentTraining, make_agent
         from viper_gym.likelihood.precision import resolve_device
 
         task = (self.tasks or read_config(resolve(self.checkpoint)).tasks)[0]
-        env = f"viper/dmc-{task}-v0"
-        kinds: dict[str, dict[str, Any]] = {
-            "physics": {"checkpoint": None, "observation": "state"},
-            "pixels": {"checkpoint": None},
-            "reward": {"checkpoint": self.checkpoint, "device": self.device},
-        }
-        envs = {kind: partial(make_envs, env, kwargs) for kind, kwargs in kinds.items()}
+        ids = [i for i in gym.registry if re.fullmatch(rf"viper/[a-z]+-{re.escape(task)}-v0", i)]
+        if not ids:
+            raise UnknownTask(f"no registered environment shows '{task}'; see `viper-gym tasks`")
+        env = ids[0]
         rows: list[dict[str, Any]] = []
         device = str(resolve_device(self.device))
         agents: tuple[Literal["drq", "dreamer"], ...] = ("drq", "dreamer")
@@ -116,6 +129,7 @@ class Bench:
                 if agent == "dreamer":
                     settings = replace(settings, dreamer=DreamerConfig(size=self.dreamer_size))
                 for dtype in self.dtype:
+                    envs = _kinds(env, self.checkpoint, self.device, dtype)
                     make = partial(make_agent, settings, device=device, precision=dtype)
                     cost = measure_step(envs, make, self.batch[0], self.seconds, tick)
                     name = f"dreamer ({self.dreamer_size})" if agent == "dreamer" else agent

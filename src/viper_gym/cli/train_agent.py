@@ -119,9 +119,11 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
 
     Raises:
         TrainingError: no id of this package, or options that belong to a live reward.
+        PreprocessingMismatch: pictures unlike those the model was trained on.
     """
     from viper_gym.checkpoints.resolve import resolve
     from viper_gym.likelihood.shared import shared_reward_model
+    from viper_gym.wrappers.preprocessing import check_preprocessing
 
     spec = gym.registry.get(env)
     if spec is None or not env.startswith("viper/"):
@@ -140,6 +142,10 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
     scale = model.scale(
         task, kwargs.pop("reward_scale", "calibrated"), kwargs.pop("reward_clip", None)
     )
+
+    bare: Any = gym.make(env, checkpoint=None, **kwargs).unwrapped  # a live reward looks, too
+    check_preprocessing(bare.preprocessing, model.config.preprocessing.get(task, {}), task)
+    bare.close()
 
     def relabel(frames: np.ndarray) -> np.ndarray:
         return scale(model.log_prob(frames[None], task)[0, 1:])

@@ -18,12 +18,10 @@ def check(timeout: float) -> list[Finding]:
     if missing:
         return [Finding("rlbench", "note", f"cannot start without {'; '.join(missing)}", INSTALL)]
     try:
-        differences = in_child(
-            "viper_gym.envs.rlbench_installation:contract_differences", timeout=timeout
-        )
+        differences = in_child(_COMPARE, timeout=timeout)
     except ChildFailed as error:
         return [Finding("rlbench", "problem", f"cannot be imported: {error}", INSTALL)]
     if differences:
         found = "not the RLBench 1.2.0 that the adapter was written against: "
         return [Finding("rlbench", "problem", found + "; ".join(differences), INSTALL)]
-    return [Finding("rlbench", "ok", "everything that the adapter calls is there")]
+    return [Finding("rlbench", "ok", "every call of the adapter fits it")]

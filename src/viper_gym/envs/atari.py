@@ -1,9 +1,9 @@
 """Atari games as Gymnasium environments with 64x64 colour frames.
 
-Protocol of Machado et al. 2018: an action is repeated with probability 0.25 (sticky), all of a
-game's own actions, games end when all lives are lost. One environment step is `action_repeat`
-emulator frames; the picture is the brighter of the last two at every pixel, because the machine
-draws some objects in every second frame only.
+An action sticks with probability 0.25 (Machado et al. 2018), actions are those the game knows,
+games end when all lives are lost. One environment step is `action_repeat` emulator frames; the
+picture is the brighter of the last two at every pixel, because the machine draws some objects in
+every second frame only.
 """
 
 from __future__ import annotations
@@ -107,8 +107,6 @@ class AtariEnv(DrawnEnv):
         DependencyNotInstalled: ale-py is missing.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 15}  # noqa: RUF012  (Gymnasium's form)
-
     def __init__(
         self,
         task: str,
@@ -133,6 +131,8 @@ class AtariEnv(DrawnEnv):
         self.emulator: Any = self._game.ale
         self.emulator_actions: list[Any] = self.emulator.getMinimalActionSet()
         self.observation_space = self._observation_space(128)
+        fps = round(60 / self.action_repeat)
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": fps}
         self._frames: list[np.ndarray] = []
 
     @property
@@ -171,6 +171,15 @@ class AtariEnv(DrawnEnv):
         whole = np.maximum(*self._frames)  # (210, 160, 3)
         size = (self.view.image_size, self.view.image_size)
         return np.array(Image.fromarray(whole).resize(size, Image.Resampling.BOX))
+
+    def copy_of_emulator(self) -> Any:
+        """Another emulator of the same game, with the same stickiness, to try things in."""
+        ale_py = require("ale_py", extra="atari")
+        copy = ale_py.ALEInterface()
+        copy.setFloat("repeat_action_probability", STICKY)
+        copy.setInt("random_seed", int(self.np_random.integers(2**31)))
+        copy.loadROM(ale_py.roms.get_rom_path(self.task))
+        return copy
 
     def nothing_in_view(self) -> AbstractContextManager[None]:
         """No game has an empty scene.

@@ -180,16 +180,29 @@ _PLANS: dict[str, _Plan] = {
     ),
 }
 BEHAVIOURS = tuple(_PLANS)
+BY_EXPERT = ("expert", "diverse", "graded", "stop")
+"""in which an expert acts"""
 
 
 def plan_episode(
-    behaviour: str, oracle: Policy, action_size: int, seed: int, recipe: EpisodeRecipe = DMC_RECIPE
+    behaviour: str,
+    oracle: Policy | None,
+    action_size: int,
+    seed: int,
+    recipe: EpisodeRecipe = DMC_RECIPE,
 ) -> EpisodePlan:
     """The plan of episode `seed` of a behaviour; the same seed gives the same plan.
 
+    Args:
+        oracle: the expert; None will do where none acts (`BY_EXPERT`).
+
     Raises:
-        ValueError: unknown behaviour.
+        ValueError: unknown behaviour, or no expert for one that needs it.
     """
     if behaviour not in _PLANS:
         raise ValueError(f"unknown behaviour '{behaviour}'; known: {', '.join(BEHAVIOURS)}")
+    if oracle is None:
+        if behaviour in BY_EXPERT:
+            raise ValueError(f"'{behaviour}' episodes need an expert")
+        oracle = Held(action_size, 0.0)
     return _PLANS[behaviour](oracle, action_size, recipe, np.random.default_rng((seed, 1)))

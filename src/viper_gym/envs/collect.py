@@ -20,7 +20,7 @@ import numpy as np
 from viper_gym.data.masks import NAME as MASK
 from viper_gym.data.masks import write_mask
 from viper_gym.data.rollout import record_episode
-from viper_gym.envs.behaviours import EMPTY, plan_episode
+from viper_gym.envs.behaviours import BY_EXPERT, EMPTY, plan_episode
 from viper_gym.envs.drawn_env import DrawnEnv
 from viper_gym.envs.suite import find_suite
 from viper_gym.envs.workers import InProcess, Processes, Workers
@@ -31,7 +31,8 @@ from viper_gym.types import Policy
 _UNWRITABLE = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 _BATCH = 8  # episodes handed out at once; an interrupted run loses no more than these
 
-_ENVS: dict[tuple[str, str], tuple[DrawnEnv, Policy]] = {}
+_ENVS: dict[tuple[str, str], DrawnEnv] = {}
+_EXPERTS: dict[tuple[str, str], Policy] = {}
 
 
 class _Largest(gym.ActionWrapper):
@@ -63,9 +64,10 @@ def play(job: Job) -> dict[str, Any]:
     """Play one episode in this process; save it unless it is rejected; return its index line."""
     suite, key = find_suite(job.suite), (job.suite, job.task)
     if key not in _ENVS:  # one environment a process: GL contexts are costly
-        made = suite.make(job.task, observation="state")
-        _ENVS[key] = (made, suite.expert(job.task, made))
-    env, oracle = _ENVS[key]
+        _ENVS[key] = suite.make(job.task, observation="state")
+    env, oracle = _ENVS[key], None
+    if job.behaviour in BY_EXPERT:
+        oracle = _EXPERTS.setdefault(key, suite.expert(job.task, env))
     size = gym.spaces.flatdim(env.action_space)
     plan = plan_episode(job.behaviour, oracle, size, job.seed, suite.recipe)
     training = job.behaviour == "diverse"
@@ -176,7 +178,7 @@ def _workers(workers: int | Workers) -> AbstractContextManager[Workers]:
 
 def _write_mask(suite: str, task: str, out: Path) -> None:
     mask = find_suite(suite).mask(task)
-    if mask is not None:
+    if mask is not None and not (out / task / MASK).exists():  # it may have been drawn on
         write_mask(mask, out / task / MASK)
 
 

@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 
 from viper_gym.envs.drawn_env import DrawnEnv
-from viper_gym.envs.gl import could_not_draw
+from viper_gym.envs.gl import configure_headless_gl, could_not_draw
 from viper_gym.envs.mujoco_view import bodies_hidden, configure_rendering, leave_egl_open
 from viper_gym.envs.tasks import View, dmc_task
 from viper_gym.optional import require
@@ -50,6 +50,7 @@ class DMCEnv(DrawnEnv):
     ):
         spec = dmc_task(task)
         super().__init__(task, spec, observation, view, render_quality, action_repeat, render_mode)
+        configure_headless_gl()
         suite = require("dm_control.suite", extra="dmc")
         absl_logger = logging.getLogger("absl")
         level = absl_logger.level

@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import gymnasium as gym
 import numpy as np
 
-from viper_gym.envs.gl import configure_headless_gl
 from viper_gym.envs.tasks import View
 
 
@@ -34,8 +33,7 @@ class DrawnEnv(gym.Env):
         action_repeat: control steps an action is held; the task's own by default.
 
     Raises:
-        ValueError: another kind of observation.
-        RenderingUnavailable: no OpenGL library is installed.
+        ValueError: another kind of observation or render quality, or an action repeat below 1.
     """
 
     _spec: Any = None
@@ -54,12 +52,17 @@ class DrawnEnv(gym.Env):
     ):
         if observation not in ("pixels", "state"):
             raise ValueError(f"observation must be 'pixels' or 'state', got {observation!r}")
-        configure_headless_gl()
         self.task, self.render_mode, self._observation = task, render_mode, observation
         self.view = view or spec.view
         if render_quality is not None:
             self.view = replace(self.view, render_quality=render_quality)
-        self.action_repeat = action_repeat or spec.action_repeat
+        if self.view.render_quality not in ("fast", "full"):
+            raise ValueError(
+                f"render_quality must be 'fast' or 'full', got {self.view.render_quality!r}"
+            )
+        self.action_repeat = spec.action_repeat if action_repeat is None else action_repeat
+        if self.action_repeat < 1:
+            raise ValueError(f"action_repeat must be at least 1, got {self.action_repeat}")
 
     @property
     def spec(self) -> Any:

@@ -33,9 +33,9 @@ class LookaheadConfig:
 
 
 class Lookahead:
-    """Policy of one environment, whose emulator it saves and restores.
+    """Policy of one environment; it plays futures in a copy of its emulator.
 
-    Futures: what is left of the last best one; each action alone, held; random ones. Acts as
+    Futures: what is left of the last best one; single actions, held all along; random ones. Acts as
     other policies do, by a vector (actions,) with 1 at the chosen one.
 
     Args:
@@ -45,7 +45,7 @@ class Lookahead:
 
     def __init__(self, env: AtariEnv, config: LookaheadConfig | None = None):
         self._env, self._config = env, config or LookaheadConfig()
-        self._number = int(env.action_space.n)
+        self._number, self._copy = int(env.action_space.n), env.copy_of_emulator()
 
     def reset(self, rng: np.random.Generator) -> None:
         self._rng = rng
@@ -62,18 +62,19 @@ class Lookahead:
     def _best(self, rest: np.ndarray) -> np.ndarray:
         """The plan whose future scores most, int (horizon,); of equal ones any."""
         c, rng, n = self._config, self._rng, self._number
-        plans = [np.full(c.horizon, action) for action in range(min(n, c.futures // 2))]
+        some = rng.permutation(n)[: c.futures // 2]
+        plans = [np.full(c.horizon, action) for action in some]
         if len(rest):
             plans.append(np.concatenate([rest, np.full(c.horizon - len(rest), rng.integers(n))]))
         while len(plans) < c.futures:
             drawn = rng.integers(n, size=c.horizon // c.held + 1)
             plans.append(drawn.repeat(c.held)[: c.horizon])
-        emulator: Any = self._env.emulator
-        saved = emulator.cloneState()
-        scores = np.zeros(len(plans))
+        # a copy, because a restored emulator still knows the action it was last given, to which
+        # the next one may stick
+        saved, scores = self._env.emulator.cloneState(), np.zeros(len(plans))
         for i, plan in enumerate(plans):
-            scores[i] = self._play(emulator, plan)
-            emulator.restoreState(saved)
+            self._copy.restoreState(saved)
+            scores[i] = self._play(self._copy, plan)
         return plans[rng.choice(np.flatnonzero(scores == scores.max()))]
 
     def _play(self, emulator: Any, plan: np.ndarray) -> float:

@@ -17,7 +17,7 @@ import gymnasium as gym
 import numpy as np
 
 from viper_gym.envs.drawn_env import DrawnEnv
-from viper_gym.envs.gl import could_not_draw
+from viper_gym.envs.gl import configure_headless_gl, could_not_draw
 from viper_gym.envs.mujoco_view import bodies_hidden, close_at_exit, configure_rendering
 from viper_gym.envs.tasks import View
 from viper_gym.errors import UnknownTask
@@ -96,6 +96,7 @@ class MetaWorldEnv(DrawnEnv):
     ):
         spec = metaworld_task(task)
         super().__init__(task, spec, observation, view, render_quality, action_repeat, render_mode)
+        configure_headless_gl()
         environments = require("metaworld.env_dict", extra="metaworld")
         self._env = environments.ALL_V3_ENVIRONMENTS[spec.name]()
         self._show_goal()

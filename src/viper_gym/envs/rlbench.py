@@ -23,7 +23,7 @@ from viper_gym.data.episodes import Episode
 from viper_gym.envs.drawn_env import DrawnEnv
 from viper_gym.envs.rlbench_installation import check_simulator
 from viper_gym.envs.tasks import View
-from viper_gym.errors import UnknownTask
+from viper_gym.errors import SimulatorUnavailable, UnknownTask
 
 # Drawn as RLBench draws the demonstrations that it saves.
 VIEW = View(render_quality="full")
@@ -51,7 +51,7 @@ RLBENCH_TASKS = dict.fromkeys(
 )
 ROBOTS = ("panda", "sawyer")
 RENDER_MODES = {"fast": "OPENGL", "full": "OPENGL3"}  # of PyRep
-STEPS = 100  # environment steps an episode
+STEPS = 400  # simulator steps an episode, of 0.05 s
 RESET_ATTEMPTS = 5
 
 
@@ -73,7 +73,8 @@ class RLBenchEnv(DrawnEnv):
         ValueError: another robot, kind of observation or render quality.
     """
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012  (Gymnasium's form)
+    _running: str | None = None
+    """the task that this process has open"""
 
     def __init__(
         self,
@@ -88,26 +89,31 @@ class RLBenchEnv(DrawnEnv):
     ):
         spec = RLBENCH_TASKS.get(task, RLBenchTask())
         super().__init__(task, spec, observation, view, render_quality, action_repeat, render_mode)
-        if self.view.render_quality not in RENDER_MODES:
-            raise ValueError(
-                f"render_quality must be 'fast' or 'full', got {self.view.render_quality!r}"
-            )
         if robot not in ROBOTS:
             raise ValueError(f"robot must be one of {', '.join(ROBOTS)}, got {robot!r}")
         check_simulator()
         self.robot = robot
+        if RLBenchEnv._running is not None:
+            raise SimulatorUnavailable(
+                f"RLBench runs one simulator a process, and '{RLBenchEnv._running}' is open: "
+                "close it first, or use processes (gym.make_vec(…, asynchronous=True))"
+            )
+        task_class = _task_class(task)
         self._errors = importlib.import_module("rlbench.backend.exceptions")
-        self._simulator = _environment(self.view, robot, headless)
-        self._simulator.launch()
+        self._simulator, self._arm = _environment(self.view, robot, headless)
+        RLBenchEnv._running = task
         try:
-            self._task = self._simulator.get_task(_task_class(task))
+            self._simulator.launch()
+            self._task = self._simulator.get_task(task_class)
             _, self._last = self._reset_task(None)
         except BaseException:
             self.close()
             raise
+        fps = round(20 / self.action_repeat)
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": fps}
         self.action_space = gym.spaces.Box(-1.0, 1.0, (8,), np.float32)
         self.observation_space = self._observation_space(len(self.state()))
-        self._steps = 0
+        self._steps, self._needs_reset = 0, True
 
     @property
     def preprocessing(self) -> dict[str, Any]:
@@ -122,28 +128,32 @@ class RLBenchEnv(DrawnEnv):
         """
         super().reset(seed=seed)
         descriptions, self._last = self._reset_task(int(self.np_random.integers(2**31)))
-        self._steps = 0
+        self._steps, self._needs_reset = 0, False
         return self._observe(), {"success": 0.0, "descriptions": descriptions}
 
     def step(self, action: np.ndarray):
-        """An action that the arm cannot do ends the episode: `info["error"]` says why."""
+        """Hold an action.
+
+        Raises:
+            ResetNeeded: no `reset` since the start or the last demonstration.
+            ValueError: an action of another shape than (8,).
+        """
+        if self._needs_reset:
+            raise gym.error.ResetNeeded("call reset() before step()")
         action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
+        if action.shape != (8,):
+            raise ValueError(f"expected an action of shape (8,), got {action.shape}")
         action[-1] = float(action[-1] > 0)  # RLBench: 1 is open
         reward, terminated = 0.0, False
-        info: dict[str, Any] = {}
         for _ in range(self.action_repeat):
-            try:
-                self._last, value, terminated = self._task.step(action)
-            except self._errors.InvalidActionError as error:
-                info["error"] = str(error)
-                break
+            self._last, value, terminated = self._task.step(action)
+            self._steps += 1
             reward += float(value)
-            if terminated:
+            if terminated or self._steps == STEPS:
                 break
-        self._steps += 1
-        truncated = not terminated and ("error" in info or self._steps >= STEPS)
-        success = float(reward > 0)
-        return self._observe(), reward, bool(terminated), truncated, {**info, "success": success}
+        truncated = not terminated and self._steps == STEPS
+        success = {"success": float(reward > 0)}
+        return self._observe(), reward, bool(terminated), truncated, success
 
     def state(self) -> np.ndarray:
         """Joint positions and velocities, gripper, and the task's own numbers: float32 (n,)."""
@@ -159,11 +169,17 @@ class RLBenchEnv(DrawnEnv):
     def record_demo(self, seed: int) -> Episode:
         """One demonstration by RLBench's own planner, a frame for every `action_repeat` steps.
 
+        It ends the episode that was being played.
+
         Raises:
             RuntimeError: the planner failed ten times.
         """
-        with _global_seed(seed):
-            demo = self._task.get_demos(1, live_demos=True)[0]
+        self._needs_reset = True
+        try:
+            with _global_seed(seed):
+                demo = self._task.get_demos(1, live_demos=True)[0]
+        finally:  # RLBench leaves the arm under position control where its planner fails
+            self._arm.set_control_mode(self._simulator._robot)
         frames = np.stack([np.asarray(o.front_rgb, np.uint8) for o in demo])
         kept = frames[:: self.action_repeat]
         if (len(frames) - 1) % self.action_repeat:  # success is in the last one
@@ -172,6 +188,7 @@ class RLBenchEnv(DrawnEnv):
         return Episode(kept, None, meta)
 
     def close(self) -> None:
+        RLBenchEnv._running = None
         self._simulator.shutdown()
 
     def _reset_task(self, seed: int | None) -> tuple[list[str], Any]:
@@ -196,8 +213,8 @@ def _global_seed(seed: int | None) -> Iterator[None]:
         np.random.set_state(before)
 
 
-def _environment(view: View, robot: str, headless: bool) -> Any:
-    """RLBench's environment with the front camera alone, and a gripper that grasps."""
+def _environment(view: View, robot: str, headless: bool) -> tuple[Any, Any]:
+    """RLBench's environment (front camera alone, a gripper that grasps), and its arm's mode."""
     config = importlib.import_module("rlbench.observation_config")
     modes = importlib.import_module("rlbench.action_modes.action_mode")
     arms = importlib.import_module("rlbench.action_modes.arm_action_modes")
@@ -216,12 +233,12 @@ def _environment(view: View, robot: str, headless: bool) -> Any:
     for name in ("left_shoulder", "right_shoulder", "overhead", "wrist"):
         getattr(observations, f"{name}_camera").set_all(False)
     # joint positions of the gripper never grasp: three of the six tasks could not be solved
-    mode = modes.MoveArmThenGripper(
-        arm_action_mode=arms.JointVelocity(), gripper_action_mode=grippers.Discrete()
-    )
-    return environment.Environment(
+    arm = arms.JointVelocity()
+    mode = modes.MoveArmThenGripper(arm_action_mode=arm, gripper_action_mode=grippers.Discrete())
+    made = environment.Environment(
         action_mode=mode, obs_config=observations, headless=headless, robot_setup=robot
     )
+    return made, arm
 
 
 def _task_class(task: str) -> Any:

@@ -42,7 +42,8 @@ def missing_parts() -> list[str]:
         missing.append(f"libcoppeliaSim.so.1 in {ROOT}={root}")
     else:
         for name in ("LD_LIBRARY_PATH", "QT_QPA_PLATFORM_PLUGIN_PATH"):
-            if root not in os.environ.get(name, "").split(os.pathsep):
+            folders = os.environ.get(name, "").split(os.pathsep)
+            if Path(root) not in [Path(folder) for folder in folders if folder]:
                 missing.append(f"{root} in the environment variable {name}")
     if sys.platform == "linux" and not os.environ.get("DISPLAY"):
         missing.append("an X display in DISPLAY (`Xvfb :99 -screen 0 1280x1024x24` makes one)")
@@ -61,25 +62,41 @@ def check_simulator() -> None:
 
 
 def contract_differences() -> list[str]:
-    """Where an importable RLBench differs from the one this was written against, in words.
+    """Where an importable RLBench is not the one this was written against, in words.
 
-    Compares the parameters (names, order, defaults) of everything that is called.
+    Every call of the adapter is bound to the signature that is there, and every field and name it
+    reads is looked up; what it does not use may differ.
     """
     text = (resources.files("viper_gym.envs") / "rlbench_contract.json").read_text()
-    found = []
-    for name, expected in json.loads(text)["calls"].items():
-        module, _, attribute = name.partition(":")
+    contract = json.loads(text)
+    found: list[str] = []
+    for name, call in contract["calls"].items():
+        target = _find(name, found)
+        if target is None:
+            continue
         try:
-            target: Any = importlib.import_module(module)
-            for part in attribute.split("."):
-                target = getattr(target, part)
-        except (ImportError, AttributeError) as error:
-            found.append(f"{name} is not there ({error})")
-            continue
-        if not expected["uses"]:  # it only has to be there; exceptions have no signature
-            continue
-        actual = [p for p in inspect.signature(target).parameters if p != "self"]
-        lacking = [p for p in expected["uses"] if p not in actual]
-        if lacking:
-            found.append(f"{name} has no parameter {', '.join(lacking)} (it has {actual})")
+            given = dict.fromkeys(call["keywords"])
+            inspect.signature(target).bind(*[None] * call["positional"], **given)
+        except TypeError as error:
+            found.append(f"{name} cannot be called as it is here: {error}")
+    for name, record in contract["fields"].items():
+        target = _find(name, found)
+        there = [] if target is None else list(inspect.signature(target).parameters)
+        lacking = [field for field in record["uses"] if target is not None and field not in there]
+        found += [f"{name} has no field {field}" for field in lacking]
+    for name in contract["names"]:
+        _find(name, found)
     return found
+
+
+def _find(name: str, found: list[str]) -> Any:
+    """What "module:attribute.attribute" names; None, and a line in `found`, if it is not there."""
+    module, _, attributes = name.partition(":")
+    try:
+        target: Any = importlib.import_module(module)
+        for attribute in attributes.split("."):
+            target = getattr(target, attribute)
+    except (ImportError, AttributeError) as error:
+        found.append(f"{name} is not there ({error})")
+        return None
+    return target

@@ -10,7 +10,7 @@ import numpy as np
 
 from viper_gym.data.episodes import Episode
 from viper_gym.envs.atari import ATARI_GAMES, AtariEnv, atari_game, game_mask
-from viper_gym.envs.behaviours import DMC_RECIPE, EpisodeRecipe
+from viper_gym.envs.behaviours import DMC_RECIPE, EMPTY, EpisodeRecipe
 from viper_gym.envs.dmc import DMCEnv
 from viper_gym.envs.drawn_env import DrawnEnv
 from viper_gym.envs.lookahead import Lookahead
@@ -58,8 +58,8 @@ class Suite:
     things; None: all"""
     mask: Callable[[str], np.ndarray | None] = lambda task: None
     """uint8 (H, W), 0 where a picture tells the score; None: everything counts"""
-    has_empty_scene: bool = True
-    """whether `DrawnEnv.nothing_in_view` works"""
+    lacks: tuple[str, ...] = ()
+    """behaviours that it cannot show"""
 
 
 def _ends_like_the_oracle(task: str, episode: Episode) -> bool:
@@ -117,11 +117,11 @@ SUITES = {
         RLBenchEnv,
         _demonstrated,
         _succeeds,
-        recipe=EpisodeRecipe(RLBENCH_STEPS, 0),
+        recipe=EpisodeRecipe(RLBENCH_STEPS // 4, 0),
         training_steps=lambda task: None,
         training_episodes=lambda task: 100,
         facts=lambda task: {},
-        has_empty_scene=False,
+        lacks=(EMPTY,),
     ),
     "atari": Suite(
         "atari",
@@ -137,7 +137,7 @@ SUITES = {
             "human_score": atari_game(task).human,
         },
         mask=game_mask,
-        has_empty_scene=False,
+        lacks=(EMPTY, "small"),  # a button is pressed or not
     ),
 }
 

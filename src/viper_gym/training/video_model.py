@@ -17,6 +17,7 @@ from viper_gym.checkpoints.bundle import (
     BundleConfig,
     load_tokenizer,
     load_weights,
+    read_config,
     save_bundle,
 )
 from viper_gym.data.clips import WindowSampler, empty_codes, replace_context
@@ -41,6 +42,7 @@ PREPROCESSING_KEYS = (
     "free_camera",
     "render_quality",
     "action_repeat",
+    "robot",
 )
 
 
@@ -255,10 +257,15 @@ def train_video_model(config: VideoModelTraining) -> Path:
         config.frozen_context,
         config.empty_context,
     )
+    masks = {t: m.tolist() for t, m in load_masks(config.data, shape.image_size).items()}
+    if config.init is not None and read_config(config.init).masks != masks:
+        raise TrainingError(
+            f"{config.init} was trained behind other masks than those in {config.data} (mask.png "
+            "beside a task's videos): copy them there"
+        )
     loop = Loop(config.loop, "video model", settings)
     codes = {t: encode_episodes(tokenizer, e, n) for n, (t, e) in enumerate(episodes.items())}
     preprocessing = _preprocessing(episodes)
-    masks = {t: m.tolist() for t, m in load_masks(config.data, shape.image_size).items()}
     del episodes  # the frames are large; from here on only codes are needed
     trainable = _Trainable(config, codes, tokenizer)
     bundle_folder = config.loop.out / "bundle"

@@ -27,6 +27,7 @@ class Environment:
         MADE.append(self)
 
     def launch(self):
+        assert not any(other.running for other in MADE), "one a process"
         self.running = True
 
     def shutdown(self):
@@ -34,4 +35,5 @@ class Environment:
 
     def get_task(self, task_class):
         assert self.running
-        return TaskEnvironment(task_class(), self.action_mode, self.obs_config)
+        self._robot = TaskEnvironment(task_class(), self.action_mode, self.obs_config)
+        return self._robot

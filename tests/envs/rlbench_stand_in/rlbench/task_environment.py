@@ -38,6 +38,7 @@ class TaskEnvironment:
         from_episode_number=0,
     ):
         assert live_demos
+        self.position_control = True
         demos = []
         for _ in range(amount):
             observations, over = [self.reset()[1]], False

@@ -1,6 +1,2 @@
-class InvalidActionError(Exception):
-    pass
-
-
 class TaskEnvironmentError(Exception):
     pass

@@ -8,7 +8,7 @@ CONTRACT = json.loads((resources.files("viper_gym.envs") / "rlbench_contract.jso
 
 
 def record(name, defaults=None, **methods):
-    fields = CONTRACT["calls"][name]["parameters"]
+    fields = (CONTRACT["calls"] | CONTRACT["fields"])[name]["parameters"]
     defaults = defaults or {}
     return make_dataclass(
         name.split(":")[1],

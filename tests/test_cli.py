@@ -1,6 +1,7 @@
 """The commands as a user types them."""
 
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -39,6 +40,10 @@ def test_train_help_comes_from_the_dataclasses():
 def test_tasks_as_json():
     rows = json.loads(viper("tasks", "--json").stdout)
     assert {"id", "checkpoint", "oracle_return", "paper_expert_return"} == set(rows[0])
+    assert rows[0]["id"].startswith("viper/dmc-") and len(rows) >= 24
+    games = json.loads(viper("tasks", "--suite", "atari", "--json").stdout)
+    assert {"atari pong", "atari zaxxon"} < {row["id"] for row in games}
+    assert "known: dmc, metaworld" in viper("tasks", "--suite", "chess").stderr
 
 
 @pytest.fixture(scope="module")
@@ -187,5 +192,16 @@ def test_an_agent_is_trained_killed_and_resumed_on_a_video_reward(tmp_path):
     total = ended[0]["train/return"]
     assert total != pytest.approx(ended[0]["train/viper/return"])  # the bonus is in it
     assert next(out.glob("eval_*.gif")).stat().st_size > 1000
+    saved = checkpoint.read_bytes()
+    more = [*command, "--total-timesteps", str(kept + 160), "--resume", "--checkpoint-minutes", "0"]
+    full = subprocess.run(  # files of more than 50 kB cannot be written: a checkpoint has more
+        [sys.executable, "-m", "viper_gym", *map(str, more)],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)),
+    )
+    assert full.returncode != 0 and "Traceback" not in full.stderr, full.stderr
+    assert "The last checkpoint is intact" in " ".join(full.stderr.replace("│", " ").split())
+    assert checkpoint.read_bytes() == saved
     assert "uint8 pictures" in viper("train", "agent", "--env", "CartPole-v1", "--out", out).stderr
     assert "cannot make" in viper("train", "agent", "--env", "No-v0", "--out", out).stderr

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+
+UNWRITABLE = frozenset(
+    {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+)
+"""of an `OSError`: the disk is full, the file too large, the quota used up, the folder not ours"""
+
 
 class ViperGymError(Exception):
     """Base class of every error this package raises on purpose."""

@@ -20,7 +20,7 @@ from viper_gym.agents.actions import ActionCodec
 from viper_gym.agents.evaluation import Player, play_episodes
 from viper_gym.agents.replay import FrameReplay, ReplayConfig
 from viper_gym.agents.run_log import Means, RunLog, at_end
-from viper_gym.errors import TrainingError
+from viper_gym.errors import UNWRITABLE, TrainingError
 
 MOSTLY_STILL = 0.9  # share of the later steps
 MakeEnvs = Callable[[int], VectorEnv]
@@ -137,7 +137,19 @@ class Trainer:
             self._load()
 
     def run(self) -> Path:
-        """Train to the end; returns the folder."""
+        """Train to the end; returns the folder.
+
+        Raises:
+            TrainingError: nothing can be written any more; the last checkpoint is intact.
+        """
+        try:
+            return self._run()
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            raise self._unwritable(error) from error
+
+    def _run(self) -> Path:
         c, n = self.config, self.config.num_envs
         self._log = RunLog(c.out, self.step, c.wandb_project)
         started = saved = time.monotonic()
@@ -253,10 +265,13 @@ class Trainer:
             self.replay.save()
             os.replace(temporary, self._state)
         except (OSError, RuntimeError) as error:
-            raise TrainingError(
-                f"cannot write a checkpoint to {self.config.out}: {error}. The last one is intact: "
-                "make room and run again with resume"
-            ) from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: Exception) -> TrainingError:
+        return TrainingError(
+            f"cannot write to {self.config.out}: {error}. The last checkpoint is intact: make room "
+            "and run again with resume"
+        )
 
     def _settings(self) -> str:
         """What a resumed run must share."""

@@ -6,7 +6,6 @@ line for each seed tried (also the rejected ones), written by the parent process
 
 from __future__ import annotations
 
-import errno
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -24,11 +23,9 @@ from viper_gym.envs.behaviours import BY_EXPERT, EMPTY, plan_episode
 from viper_gym.envs.drawn_env import DrawnEnv
 from viper_gym.envs.suite import find_suite
 from viper_gym.envs.workers import InProcess, Processes, Workers
-from viper_gym.errors import TrainingError
+from viper_gym.errors import UNWRITABLE, TrainingError
 from viper_gym.types import Policy
 
-# the disk is full, the file too large, the quota used up, the folder not ours
-_UNWRITABLE = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 _BATCH = 8  # episodes handed out at once; an interrupted run loses no more than these
 
 _ENVS: dict[tuple[str, str], DrawnEnv] = {}
@@ -160,7 +157,7 @@ def collect(
                 for line in those.map(play, batch):
                     take(line)
     except OSError as error:
-        if error.errno not in _UNWRITABLE:
+        if error.errno not in UNWRITABLE:
             raise
         raise TrainingError(
             f"cannot write to {folder}: {error}. What is recorded is kept: make room, and run the "

@@ -109,6 +109,8 @@ def test_small_actions_are_left_out_where_a_button_is_pressed_or_not(tmp_path):
     counts = {"zero": 1, "small": 1, "empty": 1}
     found = suite_episodes("pong", counts, tmp_path, 0, workers=0, suite="atari")
     assert list(found) == ["zero"]
+    with pytest.raises(UnknownTask, match="'small' is nothing that suite 'atari' can show"):
+        collect("pong", "small", 1, tmp_path, first_seed=0, workers=0, suite="atari")
 
 
 def test_a_mask_that_is_there_is_kept(tmp_path):

@@ -120,6 +120,7 @@ class AtariEnv(DrawnEnv):
         super().__init__(task, spec, observation, view, render_quality, action_repeat, render_mode)
         ale_py = require("ale_py", extra="atari")
         gym.register_envs(ale_py)
+        ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # it greets at every start
         game: Any = gym.make(
             f"ALE/{spec.name}-v5",
             frameskip=1,

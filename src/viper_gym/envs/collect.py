@@ -23,7 +23,7 @@ from viper_gym.envs.behaviours import BY_EXPERT, EMPTY, plan_episode
 from viper_gym.envs.drawn_env import DrawnEnv
 from viper_gym.envs.suite import find_suite
 from viper_gym.envs.workers import InProcess, Processes, Workers
-from viper_gym.errors import UNWRITABLE, TrainingError
+from viper_gym.errors import UNWRITABLE, TrainingError, UnknownTask
 from viper_gym.types import Policy
 
 _BATCH = 8  # episodes handed out at once; an interrupted run loses no more than these
@@ -117,9 +117,12 @@ def collect(
         on_episode: called with each new index line, for progress.
 
     Raises:
+        UnknownTask: no such suite or task, or a behaviour that the suite lacks.
         TrainingError: more than 90 % of 40 or more episodes were rejected, nothing can be
             written, or workers die again and again.
     """
+    if behaviour in find_suite(suite).lacks:
+        raise UnknownTask(f"'{behaviour}' is nothing that suite '{suite}' can show")
     folder = out / task / behaviour
     folder.mkdir(parents=True, exist_ok=True)
     _write_mask(suite, task, out)

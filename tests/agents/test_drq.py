@@ -89,6 +89,20 @@ def test_target_of_the_critics_by_hand():
     assert on == pytest.approx((rewards + 0.99 * value).numpy(), abs=1e-5)
 
 
+def test_values_keep_their_digits_where_convolutions_are_bf16():
+    """A discounted return of 100 in bf16 is a multiple of 0.5."""
+    drq = agent(precision="bf16")
+    for member in [*drq.critic.members, *drq.target[1].members]:
+        member[-1].bias.data.fill_(100.1)
+    b = batch()
+    images = as_images(torch.from_numpy(b.next_observations))
+    values = drq.critic(drq._features(images), torch.from_numpy(b.actions))
+    target = drq._target(images, torch.zeros(8), torch.ones(8))
+    for found in (values, target):
+        assert found.dtype == torch.float32
+        assert (found - found.bfloat16().float()).abs().max() > 0.01
+
+
 def test_only_the_critics_move_the_encoder_and_the_target_follows_slowly():
     drq = agent()
     before = [p.clone() for p in drq.target.parameters()]

@@ -46,7 +46,7 @@ class DrQ(TorchAgent):
     Args:
         frame_shape: (H, W, 3).
         action_size: A; actions are in -1…1.
-        precision: "bf16" or "fp32", of the convolutions and linear layers.
+        precision: "bf16" or "fp32", of the convolutions.
     """
 
     def __init__(
@@ -105,9 +105,8 @@ class DrQ(TorchAgent):
     @torch.no_grad()
     def act(self, observations: np.ndarray, deterministic: bool = False) -> np.ndarray:
         """uint8 (B, H, W, C) -> actions float32 (B, A) in -1…1."""
-        with self._autocast():
-            features = self.encoder(self._images(self._bytes(observations)))
-            sampled, _, mean = self.actor(features, self._generator)
+        features = self._features(self._images(self._bytes(observations)))
+        sampled, _, mean = self.actor(features, self._generator)
         return (mean if deterministic else sampled).cpu().numpy()
 
     def update(self, batch: Batch) -> dict[str, float]:
@@ -121,16 +120,14 @@ class DrQ(TorchAgent):
             torch.from_numpy(x).to(self.device)
             for x in (batch.actions, batch.rewards, batch.discounts)
         )
-        with self._autocast():
-            target = self._target(following, rewards, discounts)
-            features = self.encoder(observations)
-            values = self.critic(features, actions)  # (M, B)
+        target = self._target(following, rewards, discounts)
+        features = self._features(observations)
+        values = self.critic(features, actions)  # (M, B)
         critic_loss = F.mse_loss(values, target.expand_as(values))
         self._step("critic", critic_loss)
-        with self._autocast():  # the actor learns on the critics' features, and does not move them
-            features = features.detach()
-            chosen, log_prob, _ = self.actor(features, self._generator)
-            best = self.critic(features, chosen).min(0).values
+        features = features.detach()  # the actor learns on the critics' features, moves them not
+        chosen, log_prob, _ = self.actor(features, self._generator)
+        best = self.critic(features, chosen).min(0).values
         actor_loss = (self.log_temperature.exp().detach() * log_prob - best).mean()
         self._step("actor", actor_loss)
         entropy = -log_prob.detach().mean()
@@ -147,9 +144,9 @@ class DrQ(TorchAgent):
     @torch.no_grad()
     def _target(self, following: Tensor, rewards: Tensor, discounts: Tensor) -> Tensor:
         """r + γ (min Q' - α ln π): (B,). The policy reads the online features, Q' the target's."""
-        action, log_prob, _ = self.actor(self.encoder(following), self._generator)
+        action, log_prob, _ = self.actor(self._features(following), self._generator)
         encoder, critic = self.target
-        values = critic(encoder(following), action).min(0).values
+        values = critic(self._features(following, encoder), action).min(0).values
         values = values - self.log_temperature.exp() * log_prob
         return rewards + self.config.gamma * discounts * values
 
@@ -167,6 +164,11 @@ class DrQ(TorchAgent):
 
     def _bytes(self, observations: np.ndarray) -> Tensor:
         return torch.from_numpy(observations).to(self.device)  # a quarter of what floats would be
+
+    def _features(self, images: Tensor, encoder: nn.Module | None = None) -> Tensor:
+        """fp32 (B, D). Only convolutions are worth bf16: it has steps of 0.5 at values of 100."""
+        with self._autocast():
+            return (encoder or self.encoder)(images).float()
 
     def _images(self, frames: Tensor) -> Tensor:
         return as_images(frames, torch.bfloat16 if self._bf16 else torch.float32)

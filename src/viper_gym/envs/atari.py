@@ -35,7 +35,8 @@ Rectangle = tuple[int, int, int, int]
 class AtariGame:
     """One game: its name in ale-py, scores to compare with, and where it writes its score.
 
-    `random` and `human` are the scores of Mnih et al. 2015.
+    `random` and `human` are the scores that human-normalised ones are usually computed with (games
+    begun with idle frames; they are those of Wang et al. 2016, not of Mnih et al. 2015).
     """
 
     name: str

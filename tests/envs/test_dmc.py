@@ -115,7 +115,8 @@ def test_nothing_in_view_shows_the_scene_alone_and_comes_back(task):
         for _ in range(20):
             env.step(env.action_space.sample() * 0 + 1.0)
         two = env.render()
-    assert (before != one).any(-1).sum() > 10  # pixels of the body
+    least = 3 if task.startswith("pointmass") else 10  # pixels of the body
+    assert (before != one).any(-1).sum() > least
     if task != "cheetah_run":  # its camera moves with the body
         assert np.abs(one.astype(int) - two).max() < 8
     env.reset(seed=0)

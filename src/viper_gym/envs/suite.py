@@ -24,6 +24,7 @@ from viper_gym.envs.metaworld import (
 from viper_gym.envs.oracle import Oracle
 from viper_gym.envs.rlbench import RLBENCH_TASKS, RLBenchEnv
 from viper_gym.envs.rlbench import STEPS as RLBENCH_STEPS
+from viper_gym.envs.scripts import PendulumScript, PointMassScript, ReacherScript
 from viper_gym.envs.tasks import DMC_TASKS, dmc_task
 from viper_gym.errors import UnknownTask
 from viper_gym.types import Policy
@@ -70,6 +71,16 @@ def _ends_like_the_oracle(task: str, episode: Episode) -> bool:
     return bool(tail >= KEEP_SHARE * expert)
 
 
+def _dmc_expert(task: str, env: Any) -> Policy:
+    if task == "pendulum_swingup":
+        return PendulumScript()
+    if task == "reacher_hard":
+        return ReacherScript()
+    if task.startswith("pointmass"):
+        return PointMassScript(env.physics)
+    return Oracle(task)
+
+
 def _demonstrated(task: str, env: Any) -> Policy:
     raise UnknownTask(
         f"rlbench task '{task}' has no expert that acts on states: RLBench's planner "
@@ -86,7 +97,7 @@ SUITES = {
         "dmc",
         DMC_TASKS,
         DMCEnv,
-        lambda task, env: Oracle(task),
+        _dmc_expert,
         _ends_like_the_oracle,
         recipe=DMC_RECIPE,
         training_steps=lambda task: dmc_task(task).episode_steps,

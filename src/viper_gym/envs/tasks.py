@@ -2,8 +2,8 @@
 
 The view is part of the model: what the camera cannot see cannot be rewarded.
 `expert_return` is the 90th percentile of the paper's own expert data over 1000
-simulator frames (the authors' data-preparation notebook), `oracle_return` what the bundled
-oracle reaches (mean of 20 episodes, `viper-gym tasks --measure 20`); `fovy` overrides the
+simulator frames (the authors' data-preparation notebook), `oracle_return` what our
+expert reaches (mean of 20 episodes, `viper-gym tasks --measure 20`); `fovy` overrides the
 camera's field of view where the default one crops the scene (docs/decisions.md).
 """
 
@@ -52,6 +52,11 @@ class DMCTask:
 
 
 DMC_TASKS: dict[str, DMCTask] = {
+    "cartpole_balance": DMCTask("cartpole", "balance", 997, 997, View(fovy=64.0)),
+    "pendulum_swingup": DMCTask("pendulum", "swingup", 940, 837),
+    "pointmass_easy": DMCTask("point_mass", "easy", 937, 885),
+    "pointmass_hard": DMCTask("point_mass", "hard", 898, 863),
+    "reacher_hard": DMCTask("reacher", "hard", 981, 970),
     # The default field of view (45 degrees) crops the rail: the cart can leave the picture.
     "cartpole_swingup": DMCTask("cartpole", "swingup", 862, 855, View(fovy=64.0), episodes=300),
     "cheetah_run": DMCTask("cheetah", "run", 919, 857, episodes=140),

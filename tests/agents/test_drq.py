@@ -218,6 +218,9 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, monke
     with pytest.raises(TrainingError, match=r"No space left.*intact"):
         t.save()
     assert (tmp_path / "state.pt").read_bytes() == good
+    (tmp_path / "state.pt").unlink()
+    with pytest.raises(TrainingError, match=r"No space left.*No checkpoint was written yet"):
+        t.save()
 
 
 @pytest.mark.parametrize(

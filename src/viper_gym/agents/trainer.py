@@ -268,10 +268,10 @@ class Trainer:
             raise self._unwritable(error) from error
 
     def _unwritable(self, error: Exception) -> TrainingError:
-        return TrainingError(
-            f"cannot write to {self.config.out}: {error}. The last checkpoint is intact: make room "
-            "and run again with resume"
-        )
+        kept = "No checkpoint was written yet: make room and run again"
+        if self._state.exists():
+            kept = "The last checkpoint is intact: make room and run again with resume"
+        return TrainingError(f"cannot write to {self.config.out}: {error}. {kept}")
 
     def _settings(self) -> str:
         """What a resumed run must share."""

@@ -4,12 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check format gl clean
+.PHONY: demo test test-robosuite check format gl clean
 demo: $(STAMP) gl
 	$(BIN)/viper-gym demo
 
+# a process a core, each with one thread: networks of the tests' size gain nothing from two
 test: $(STAMP) gl
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+# robosuite's mujoco and numpy are older than the other suites can use
+ROBOSUITE := .venv-robosuite
+test-robosuite: $(ROBOSUITE)/.installed gl
+	$(ROBOSUITE)/bin/python -m pytest tests/envs/test_robosuite.py
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -28,8 +34,15 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
+$(ROBOSUITE)/.installed: pyproject.toml constraints-robosuite.txt
+	test -x $(ROBOSUITE)/bin/python || $(PYTHON) -m venv $(ROBOSUITE)
+	$(ROBOSUITE)/bin/pip install --quiet --disable-pip-version-check -c constraints-robosuite.txt torch
+	$(ROBOSUITE)/bin/pip install --quiet --disable-pip-version-check -c constraints-robosuite.txt \
+		-e '.[robosuite]' pytest pytest-timeout
+	touch $@
+
 gl:
 	@sh tools/install_gl.sh
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(ROBOSUITE) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -17,7 +17,7 @@ class Collect:
 
     tasks: tuple[str, ...] = ()
     """all tasks of the suite if left out"""
-    suite: Literal["dmc", "metaworld", "atari"] = "dmc"
+    suite: Literal["dmc", "metaworld", "robosuite", "atari"] = "dmc"
     behaviour: str = "diverse"
     """diverse (training data), expert, graded, zero, small, constant, random, stop"""
     episodes: int | None = None

@@ -19,7 +19,7 @@ class Evaluate:
 
     checkpoint: str = "dmc"
     """suite alias, bundle folder or Hub repository"""
-    suite: Literal["dmc", "metaworld", "atari"] = "dmc"
+    suite: Literal["dmc", "metaworld", "robosuite", "atari"] = "dmc"
     """collect the episodes from this suite …"""
     episodes: Path | None = None
     """… or read them from this folder: <task>/<behaviour>/<videos>, 'expert' at least"""

@@ -16,7 +16,7 @@ class Tasks:
     """
 
     suite: str | None = None
-    """only this one: dmc, metaworld, atari or rlbench"""
+    """only this one: dmc, metaworld, robosuite, atari or rlbench"""
     measure: int = 0
     """play the experts this many episodes and print how they do (of all suites, those with a
     checkpoint)"""

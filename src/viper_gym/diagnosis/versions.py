@@ -66,7 +66,7 @@ KNOWN_BAD = (
         {"robosuite": "<=1.5.2", "mujoco": ">=3.10"},
         "problem",
         "robosuite cannot build its models (mj_fullM takes other arguments from mujoco 3.10 on)",
-        'a second environment with "mujoco==3.8.1" "dm_control==1.0.41"',
+        'a second environment: pip install "viper-gym[robosuite]" (tested: mujoco 3.3.0)',
     ),
     KnownBad(
         {"robosuite": "<=1.5.2", "numpy": ">=2"},

@@ -18,7 +18,12 @@ import numpy as np
 
 from viper_gym.envs.drawn_env import DrawnEnv
 from viper_gym.envs.gl import configure_headless_gl, could_not_draw
-from viper_gym.envs.mujoco_view import bodies_hidden, close_at_exit, configure_rendering
+from viper_gym.envs.mujoco_view import (
+    bodies_hidden,
+    close_at_exit,
+    configure_rendering,
+    free_camera,
+)
 from viper_gym.envs.tasks import View
 from viper_gym.errors import UnknownTask
 from viper_gym.optional import require
@@ -151,18 +156,8 @@ class MetaWorldEnv(DrawnEnv):
             except Exception as error:  # GL stacks raise types of their own
                 raise could_not_draw(error) from error
             close_at_exit(self._renderer)
-        self._renderer.update_scene(self._env.data, camera=self._camera(mujoco))
+        self._renderer.update_scene(self._env.data, camera=free_camera(self.view))
         return self._renderer.render().copy()
-
-    def _camera(self, mujoco: Any) -> Any:
-        if self.view.free_camera is None:
-            return self.view.camera
-        x, y, z, distance, azimuth, elevation = self.view.free_camera
-        camera = mujoco.MjvCamera()
-        camera.type = mujoco.mjtCamera.mjCAMERA_FREE
-        camera.lookat[:] = x, y, z
-        camera.distance, camera.azimuth, camera.elevation = distance, azimuth, elevation
-        return camera
 
     def nothing_in_view(self) -> AbstractContextManager[None]:
         """Inside, frames show the table without arm and objects."""

@@ -34,6 +34,20 @@ def configure_rendering(model: Any, view: View) -> None:
         model.cam_fovy[view.camera] = view.fovy
 
 
+def free_camera(view: View) -> Any:
+    """The camera to draw from, as `mujoco.Renderer` takes it."""
+    import mujoco
+
+    if view.free_camera is None:
+        return view.camera
+    x, y, z, distance, azimuth, elevation = view.free_camera
+    camera = mujoco.MjvCamera()
+    camera.type = mujoco.mjtCamera.mjCAMERA_FREE
+    camera.lookat[:] = x, y, z
+    camera.distance, camera.azimuth, camera.elevation = distance, azimuth, elevation
+    return camera
+
+
 _OPEN: WeakSet[Any] = WeakSet()
 
 

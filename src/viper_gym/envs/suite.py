@@ -24,6 +24,9 @@ from viper_gym.envs.metaworld import (
 from viper_gym.envs.oracle import Oracle
 from viper_gym.envs.rlbench import RLBENCH_TASKS, RLBenchEnv
 from viper_gym.envs.rlbench import STEPS as RLBENCH_STEPS
+from viper_gym.envs.robosuite import ROBOSUITE_TASKS, RobosuiteEnv, robosuite_task
+from viper_gym.envs.robosuite import STEPS as ROBOSUITE_STEPS
+from viper_gym.envs.robosuite_scripts import RobosuiteScript
 from viper_gym.envs.scripts import PendulumScript, PointMassScript, ReacherScript
 from viper_gym.envs.tasks import DMC_TASKS, dmc_task
 from viper_gym.errors import UnknownTask
@@ -133,6 +136,21 @@ SUITES = {
         training_episodes=lambda task: 100,
         facts=lambda task: {},
         lacks=(EMPTY,),
+    ),
+    "robosuite": Suite(
+        "robosuite",
+        ROBOSUITE_TASKS,
+        RobosuiteEnv,
+        lambda task, env: RobosuiteScript(robosuite_task(task).name, env),
+        _succeeds,
+        recipe=EpisodeRecipe(
+            ROBOSUITE_STEPS, 0, pushed_episode=ROBOSUITE_STEPS, push=(5, 30),
+            noise=(0.0, 0.0, 0.0, 0.1, 0.2, 0.4),
+        ),
+        training_steps=lambda task: None,
+        training_episodes=lambda task: 50,
+        facts=lambda task: {"script_success": robosuite_task(task).success},
+        settle=20,
     ),
     "atari": Suite(
         "atari",

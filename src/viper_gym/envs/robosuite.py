@@ -51,10 +51,10 @@ class RobosuiteTask:
 
 ROBOSUITE_TASKS: dict[str, RobosuiteTask] = {
     "panda_lift": RobosuiteTask("Panda", "Lift", 1.0),
-    "panda_stack": RobosuiteTask("Panda", "Stack", 1.0),
+    "panda_stack": RobosuiteTask("Panda", "Stack", 0.95),
     "panda_door": RobosuiteTask("Panda", "Door", 1.0),
     "sawyer_lift": RobosuiteTask("Sawyer", "Lift", 1.0),
-    "sawyer_stack": RobosuiteTask("Sawyer", "Stack", 1.0),
+    "sawyer_stack": RobosuiteTask("Sawyer", "Stack", 0.9),
     "sawyer_door": RobosuiteTask("Sawyer", "Door", 1.0),
 }
 
@@ -75,7 +75,7 @@ class RobosuiteEnv(DrawnEnv):
     """One arm at one task. Actions are the hand's motion, rotation and grip, each in [-1, 1].
 
     Observations are uint8 pixels (H, W, 3) or the float32 state; `render()` always returns the
-    pixels of `view`. Rewards are robosuite's sparse ones: 1 a control step while the task is solved.
+    pixels of `view`. Rewards are robosuite's sparse ones: 1 a control step while it is solved.
     Episodes never terminate: they are cut after `STEPS` control steps, and `info["success"]` says
     how it stands.
 

@@ -144,7 +144,10 @@ SUITES = {
         lambda task, env: RobosuiteScript(robosuite_task(task).name, env),
         _succeeds,
         recipe=EpisodeRecipe(
-            ROBOSUITE_STEPS, 0, pushed_episode=ROBOSUITE_STEPS, push=(5, 30),
+            ROBOSUITE_STEPS,
+            0,
+            pushed_episode=ROBOSUITE_STEPS,
+            push=(5, 30),
             noise=(0.0, 0.0, 0.0, 0.1, 0.2, 0.4),
         ),
         training_steps=lambda task: None,

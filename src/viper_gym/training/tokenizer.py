@@ -41,6 +41,7 @@ class Preset:
     learning_rate: float
     foreground_weight: float
     adversarial: AdversarialConfig = field(default_factory=AdversarialConfig)
+    shared_background: bool = False
 
 
 # Perceptual weight 0 instead of the paper's 0.1: LPIPS needs weights that must be downloaded.
@@ -70,6 +71,8 @@ class TokenizerTraining:
     learning_rate: float | None = None
     foreground_weight: float | None = None
     """extra weight of a foreground pixel in the L1 loss"""
+    shared_background: bool = False
+    """hold one background for all tasks, so that tasks without videos can be encoded"""
     perceptual_weight: float = 0.0
     """LPIPS term (paper: 0.1); needs the extra `lpips` and a download of VGG weights"""
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(out=Path("runs/tokenizer")))
@@ -87,7 +90,7 @@ class TokenizerTraining:
         if self.perceptual_weight:
             adversarial = replace(preset.adversarial, perceptual_weight=self.perceptual_weight)
             given["adversarial"] = adversarial
-        return replace(preset, **given)
+        return replace(preset, shared_background=self.shared_background, **given)
 
 
 class _Trainable:
@@ -99,6 +102,8 @@ class _Trainable:
         self._sampler = FrameSampler(split.train, loop.seed)
         self._held_out = split.held_out
         backgrounds = np.stack([self._sampler.background[t] for t in self._sampler.tasks])
+        if config.shared_background:
+            backgrounds[:] = np.median(backgrounds, axis=0)
         self._background = to_input(torch.from_numpy(backgrounds)).to(device)  # (tasks, 3, H, W)
         model = _build(config.model, self._background)
         model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -21,28 +21,20 @@ from viper_gym.checkpoints.bundle import (
     save_bundle,
 )
 from viper_gym.data.clips import WindowSampler, empty_codes, replace_context
-from viper_gym.data.episodes import Episode
 from viper_gym.data.masks import load_masks
 from viper_gym.data.videos import load_folder
 from viper_gym.errors import TrainingError
-from viper_gym.models.frames import to_input, to_uint8
+from viper_gym.models.composition import compose_classes, sums_of_words
+from viper_gym.models.frames import to_uint8
 from viper_gym.models.tokenizer import FrameTokenizer
 from viper_gym.models.videogpt import VideoGPT, VideoGPTConfig
+from viper_gym.training.codes import encode_episodes, recorded_preprocessing, serve
 from viper_gym.training.loop import Loop, LoopConfig, learning_rate, make_accelerator
 
 # Two layers behind a local view of the two frames before reach in 237 s on one core less than
 # half the loss that four layers without it have after 370 s (docs/decisions.md).
 SMALL = VideoGPTConfig(
     sequence_length=8, embed_dim=128, mlp_dim=512, num_heads=2, num_layers=2, local_frames=2
-)
-PREPROCESSING_KEYS = (
-    "image_size",
-    "camera",
-    "fovy",
-    "free_camera",
-    "render_quality",
-    "action_repeat",
-    "robot",
 )
 
 
@@ -77,6 +69,11 @@ class VideoModelTraining:
     """compile the network: a slow start, then faster steps"""
     init: Path | None = None
     """bundle to start from (fine-tuning); its video model must have the same shape"""
+    compositional: bool = False
+    """names of tasks are words ("panda_door": an arm and what it does), and what is learned of each
+    word serves every task that has it (`models.composition`)"""
+    unseen: tuple[str, ...] = ()
+    """with `compositional`: further tasks that the bundle is to serve, without any video of them"""
 
 
 class _Trainable:
@@ -85,8 +82,9 @@ class _Trainable:
         config: VideoModelTraining,
         codes: dict[str, list[np.ndarray]],
         tokenizer: FrameTokenizer,
+        sums: Tensor | None,
     ):
-        self._config = config
+        self._config, self._sums = config, sums
         self._accelerator = make_accelerator(config.loop)
         device = self._accelerator.device
         model = VideoGPT(config.model).to(device)
@@ -142,6 +140,8 @@ class _Trainable:
         self._accelerator.backward(loss)
         norm = self._accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
         self._optimizer.step()
+        if self._sums is not None:
+            compose_classes(self.model, self._sums)
         self._average(step)
         return {"train/nats_per_token": loss.item(), "train/grad_norm": float(norm)}
 
@@ -197,31 +197,6 @@ class _Trainable:
         return np.concatenate(rows, 0).repeat(2, 0).repeat(2, 1)
 
 
-@torch.inference_mode()
-def encode_episodes(
-    tokenizer: FrameTokenizer, episodes: list[Episode], task: int, batch: int = 128
-) -> list[np.ndarray]:
-    """Codes of every frame: one int16 (T, h, w) an episode."""
-    encoded = []
-    device = next(tokenizer.parameters()).device
-    for episode in episodes:
-        frames = torch.from_numpy(episode.frames)
-        parts = []
-        for part in frames.split(batch):
-            index = torch.full((len(part),), task, device=device)
-            parts.append(tokenizer.encode(to_input(part.to(device)), index))
-        encoded.append(torch.cat(parts).cpu().numpy().astype(np.int16))
-    return encoded
-
-
-def _preprocessing(episodes: dict[str, list[Episode]]) -> dict[str, dict[str, Any]]:
-    """What the episodes of each task say of their camera; what they do not say is left out."""
-    return {
-        task: {k: items[0].meta[k] for k in PREPROCESSING_KEYS if k in items[0].meta}
-        for task, items in episodes.items()
-    }
-
-
 def train_video_model(config: VideoModelTraining) -> Path:
     """Train to the end (or the time limit); returns the bundle folder (`out/bundle`).
 
@@ -236,9 +211,12 @@ def train_video_model(config: VideoModelTraining) -> Path:
     shape: Any = tokenizer.config
     span = (config.model.sequence_length - 1) * config.frame_stride + 1
     episodes = load_folder(config.data, shape.image_size, min_frames=span)
-    tasks = tuple(episodes)
-    if tasks != known:
-        raise TrainingError(f"the tokenizer knows the tasks {known}, the data has {tasks}")
+    shown = tuple(episodes)
+    if shown != known:
+        raise TrainingError(f"the tokenizer knows the tasks {known}, the data has {shown}")
+    tasks, sums = (*shown, *config.unseen), _sums(config, shown)
+    tokenizer = serve(tokenizer, len(tasks))
+    shape = tokenizer.config
     config = replace(
         config,
         model=replace(
@@ -256,6 +234,8 @@ def train_video_model(config: VideoModelTraining) -> Path:
         config.learning_rate,
         config.frozen_context,
         config.empty_context,
+        config.compositional,
+        config.unseen,
     )
     masks = {t: m.tolist() for t, m in load_masks(config.data, shape.image_size).items()}
     if config.init is not None and read_config(config.init).masks != masks:
@@ -265,9 +245,9 @@ def train_video_model(config: VideoModelTraining) -> Path:
         )
     loop = Loop(config.loop, "video model", settings)
     codes = {t: encode_episodes(tokenizer, e, n) for n, (t, e) in enumerate(episodes.items())}
-    preprocessing = _preprocessing(episodes)
+    preprocessing = recorded_preprocessing(episodes, config.unseen)
     del episodes  # the frames are large; from here on only codes are needed
-    trainable = _Trainable(config, codes, tokenizer)
+    trainable = _Trainable(config, codes, tokenizer, sums)
     bundle_folder = config.loop.out / "bundle"
 
     def write() -> None:
@@ -291,6 +271,19 @@ def train_video_model(config: VideoModelTraining) -> Path:
     return bundle_folder
 
 
+def _sums(config: VideoModelTraining, shown: tuple[str, ...]) -> Tensor | None:
+    twice = set(config.unseen) & set(shown)
+    if twice or (config.unseen and not config.compositional):
+        why = f"there is video of {', '.join(sorted(twice))}" if twice else "not compositional"
+        raise TrainingError(f"unseen tasks {', '.join(config.unseen)}: {why}")
+    if not config.compositional:
+        return None
+    try:
+        return sums_of_words((*shown, *config.unseen), shown)
+    except ValueError as error:
+        raise TrainingError(f"--compositional: {error}") from error
+
+
 @dataclass(frozen=True)
 class _Settings:
     """What a resumed run must share with the run it continues."""
@@ -301,3 +294,5 @@ class _Settings:
     learning_rate: float
     frozen_context: float
     empty_context: float
+    compositional: bool
+    unseen: tuple[str, ...]

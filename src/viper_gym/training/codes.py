@@ -1,0 +1,78 @@
+"""From videos to what a video model trains on: codes, and what is recorded of the pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from viper_gym.checkpoints.bundle import frozen
+from viper_gym.data.episodes import Episode
+from viper_gym.errors import TrainingError
+from viper_gym.models.frames import to_input
+from viper_gym.models.patch_vq import PatchVQ
+from viper_gym.models.tokenizer import FrameTokenizer
+
+PREPROCESSING_KEYS = (
+    "image_size",
+    "camera",
+    "fovy",
+    "free_camera",
+    "render_quality",
+    "action_repeat",
+    "robot",
+)
+
+
+@torch.inference_mode()
+def encode_episodes(
+    tokenizer: FrameTokenizer, episodes: list[Episode], task: int, batch: int = 128
+) -> list[np.ndarray]:
+    """Codes of every frame: one int16 (T, h, w) an episode."""
+    encoded = []
+    device = next(tokenizer.parameters()).device
+    for episode in episodes:
+        frames = torch.from_numpy(episode.frames)
+        parts = []
+        for part in frames.split(batch):
+            index = torch.full((len(part),), task, device=device)
+            parts.append(tokenizer.encode(to_input(part.to(device)), index))
+        encoded.append(torch.cat(parts).cpu().numpy().astype(np.int16))
+    return encoded
+
+
+def recorded_preprocessing(
+    episodes: dict[str, list[Episode]], unseen: tuple[str, ...] = ()
+) -> dict[str, dict[str, Any]]:
+    """What the episodes of each task say of their camera; what they do not say is left out.
+
+    Tasks without videos are to be seen as all others are, where those agree.
+    """
+    found = {
+        task: {k: items[0].meta[k] for k in PREPROCESSING_KEYS if k in items[0].meta}
+        for task, items in episodes.items()
+    }
+    first = next(iter(found.values()))
+    shared = {k: v for k, v in first.items() if all(f.get(k) == v for f in found.values())}
+    return {**found, **{task: dict(shared) for task in unseen}}
+
+
+def serve(tokenizer: FrameTokenizer, tasks: int) -> FrameTokenizer:
+    """The tokenizer, able to encode this many tasks; further ones share the others' background.
+
+    Raises:
+        TrainingError: it holds backgrounds that differ, so that a further one cannot be known.
+    """
+    if not isinstance(tokenizer, PatchVQ) or len(tokenizer.background) == tasks:
+        return tokenizer
+    one = tokenizer.background[:1]
+    if not torch.equal(tokenizer.background, one.expand_as(tokenizer.background)):
+        raise TrainingError(
+            "tasks without videos have no background picture of their own: train the tokenizer "
+            "with --shared-background"
+        )
+    wider = PatchVQ(replace(tokenizer.config, num_tasks=tasks))
+    wider.load_state_dict({**tokenizer.state_dict(), "background": one.repeat(tasks, 1, 1, 1)})
+    return frozen(wider)

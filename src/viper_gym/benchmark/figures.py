@@ -93,14 +93,20 @@ def score_figure(rewards: np.ndarray, episode: Episode, title: str, unit: str, p
 
 
 def rollout_gif(
-    model: VideoRewardModel, task: str, episode: Episode, path: Path, frames: int = 40
+    model: VideoRewardModel,
+    task: str,
+    episode: Episode,
+    path: Path,
+    frames: int = 40,
+    seen: int | None = None,
 ) -> None:
     """Figure 4: the real video (left) beside an open-loop rollout (right).
 
-    The rollout sees the first half of a window; a red bar marks imagined frames.
+    The rollout sees the first `seen` frames, half a window if left out; a red bar marks imagined
+    ones.
     """
     stride = model.config.frame_stride
-    context = max(1, model.config.video_model.sequence_length // 2)
+    context = seen or max(1, model.config.video_model.sequence_length // 2)
     strided = episode.frames[::stride][: context + frames]
     numbers = model.task_numbers(task, len(strided))
     codes = model.encode(strided, numbers)[None]  # (1, T, h, w)

@@ -10,6 +10,7 @@ import tyro
 from viper_gym.cli.bench import Bench
 from viper_gym.cli.collect import Collect
 from viper_gym.cli.convert import Convert
+from viper_gym.cli.cross_embodiment import CrossEmbodimentCommand
 from viper_gym.cli.demo import Demo
 from viper_gym.cli.doctor import Doctor
 from viper_gym.cli.evaluate import Evaluate
@@ -32,6 +33,7 @@ _COMMANDS: dict[str, Any] = {
     "convert": Convert,
     "push": Push,
     "bench": Bench,
+    "cross-embodiment": CrossEmbodimentCommand,
     "doctor": Doctor,
 }
 _DESCRIPTION = "Learning from video: the likelihoods of a video model as reward (VIPER)."

@@ -1,0 +1,178 @@
+"""Does a reward for an arm and a task come of videos of each with others (paper section 4.3)?
+
+Six cells: two arms at three robosuite tasks. A model that was trained without one cell scores
+that cell's episodes; one without any video of the cell's task (lower bound) and one with all six
+cells (upper bound) score them as well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from viper_gym.benchmark.figures import rollout_gif
+from viper_gym.benchmark.metrics import share_of_pairs
+from viper_gym.benchmark.suite_episodes import AUDIT_SEED, TRAINING_SEED, suite_episodes
+from viper_gym.data.episodes import Episode
+from viper_gym.envs.collect import collect
+from viper_gym.envs.robosuite import ROBOSUITE_TASKS, robosuite_task
+from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.training.loop import LoopConfig
+from viper_gym.training.tokenizer import TokenizerTraining, train_tokenizer
+from viper_gym.training.video_model import SMALL, VideoModelTraining, train_video_model
+
+SUITE = "robosuite"
+# As for RLBench (paper Table 2): four frames, four control steps apart. With stride 1 a model
+# finds standing still as likely as moving (paper section 4.2).
+WINDOW, STRIDE = 4, 4
+
+
+@dataclass(frozen=True)
+class CrossEmbodiment:
+    """One fold of the experiment, with one seed."""
+
+    cell: str = "panda_door"
+    """what no video shows"""
+    seed: int = 0
+    tokenizer_minutes: float = 8.0
+    """training, a model"""
+    video_model_minutes: float = 12.0
+    episodes: int = 50
+    """successful ones of a script, a cell"""
+    expert: int = 15
+    """episodes that are scored"""
+    random: int = 15
+    graded: int = 40
+    """of which those that fail are scored"""
+    data: Path = Path("data/robosuite")
+    out: Path = Path("runs/cross-embodiment")
+
+
+@dataclass(frozen=True)
+class CellScore:
+    """How one model ranks the episodes of the held-out cell."""
+
+    expert_over_random: float
+    """share of pairs, as AUROC"""
+    expert_over_failed: float
+    expert: float
+    """mean nats a frame"""
+    random: float
+    failed: float
+    failures: int
+    """episodes that failed"""
+
+
+def conditions(cell: str) -> dict[str, tuple[str, ...]]:
+    """Which cells each model is trained on.
+
+    Raises:
+        UnknownTask: no such cell.
+    """
+    robosuite_task(cell)
+    task = cell.split("_")[1]
+    cells = tuple(ROBOSUITE_TASKS)
+    return {
+        "lower bound": tuple(c for c in cells if c.split("_")[1] != task),
+        "held out": tuple(c for c in cells if c != cell),
+        "upper bound": cells,
+    }
+
+
+def run(
+    settings: CrossEmbodiment,
+    workers: int = 2,
+    tick: Callable[[str], None] = lambda what: None,
+) -> dict[str, CellScore]:
+    """Collect, train and score; what is done is kept and used again.
+
+    Args:
+        tick: called with what begins.
+
+    Returns:
+        Condition (see `conditions`) -> score of its model.
+    """
+    for cell in ROBOSUITE_TASKS:
+        tick(f"episodes of {cell}")
+        collect(
+            cell, "diverse", settings.episodes, settings.data / "train",
+            first_seed=TRAINING_SEED, workers=workers, suite=SUITE,
+        )  # fmt: skip
+    tick(f"episodes of {settings.cell} to score")
+    counts = {"expert": settings.expert, "random": settings.random, "graded": settings.graded}
+    scored = suite_episodes(
+        settings.cell, counts, settings.data / "score", AUDIT_SEED, workers, suite=SUITE
+    )
+    found = {}
+    for condition, cells in conditions(settings.cell).items():
+        folder = (
+            settings.out / settings.cell / f"seed_{settings.seed}" / condition.replace(" ", "_")
+        )
+        done = folder / "score.json"
+        if not done.exists():
+            tick(f"{condition}, seed {settings.seed}")
+            bundle = _train(settings, cells, folder)
+            model = VideoRewardModel.from_pretrained(bundle)
+            score = score_cell(model, settings.cell, scored)
+            rollout_gif(model, settings.cell, scored["expert"][0], folder / "rollout.gif", seen=1)
+            done.write_text(json.dumps(asdict(score), indent=2) + "\n")
+        found[condition] = CellScore(**json.loads(done.read_text()))
+    return found
+
+
+def score_cell(model: VideoRewardModel, cell: str, episodes: dict[str, list[Episode]]) -> CellScore:
+    """Rank episodes by their mean likelihood a frame.
+
+    Args:
+        episodes: "expert", "random" and "graded", which say whether they succeeded.
+    """
+
+    def levels(some: list[Episode]) -> np.ndarray:  # (n,)
+        return np.array([model.log_prob(e.frames[None], cell)[0, 1:].mean() for e in some])
+
+    failures = [e for e in episodes["graded"] if not e.meta["success"]]
+    expert, random, failed = map(levels, (episodes["expert"], episodes["random"], failures))
+    return CellScore(
+        share_of_pairs(expert, random),
+        share_of_pairs(expert, failed),
+        float(expert.mean()),
+        float(random.mean()),
+        float(failed.mean()) if len(failed) else float("nan"),
+        len(failed),
+    )
+
+
+def _train(settings: CrossEmbodiment, cells: tuple[str, ...], folder: Path) -> Path:
+    """Tokenizer and video model of some cells; the bundle's folder."""
+    data = folder / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    for cell in cells:
+        if not (data / cell).exists():
+            os.symlink((settings.data / "train" / cell).resolve(), data / cell)
+    loop = LoopConfig(seed=settings.seed, resume=True)
+    tokenizer = train_tokenizer(
+        TokenizerTraining(
+            data=data,
+            preset="small-fine",
+            shared_background=True,
+            loop=replace(loop, out=folder / "tokenizer", max_minutes=settings.tokenizer_minutes),
+        )
+    )
+    return train_video_model(
+        VideoModelTraining(
+            data=data,
+            tokenizer=tokenizer,
+            model=replace(SMALL, sequence_length=WINDOW),
+            frame_stride=STRIDE,
+            compositional=True,
+            unseen=() if settings.cell in cells else (settings.cell,),
+            loop=replace(
+                loop, out=folder / "video-model", max_minutes=settings.video_model_minutes
+            ),
+        )
+    )

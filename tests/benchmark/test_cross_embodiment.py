@@ -1,0 +1,46 @@
+"""Who is trained on what, and how episodes of the held-out cell are ranked."""
+
+import numpy as np
+import pytest
+
+from conftest import SIZE, random_video_model, toy_bundle
+from viper_gym.benchmark.cross_embodiment import conditions, score_cell
+from viper_gym.data.episodes import Episode
+from viper_gym.errors import UnknownTask
+from viper_gym.likelihood.reward_model import VideoRewardModel
+
+
+def test_no_condition_but_the_upper_bound_shows_the_cell():
+    cells = conditions("panda_door")
+    assert len(cells["upper bound"]) == 6 and "panda_door" in cells["upper bound"]
+    assert set(cells["upper bound"]) - set(cells["held out"]) == {"panda_door"}
+    assert {"sawyer_door", "panda_lift"} <= set(cells["held out"])
+    assert set(cells["held out"]) - set(cells["lower bound"]) == {"sawyer_door"}
+    with pytest.raises(UnknownTask, match="panda_door"):
+        conditions("panda_fly")
+
+
+def test_pairs_are_counted_as_the_model_ranks_them(rng):
+    model = VideoRewardModel(toy_bundle(random_video_model()), device="cpu", dtype="fp32")
+
+    def episode(success: bool) -> Episode:
+        frames = rng.integers(0, 256, (9, SIZE, SIZE, 3), dtype=np.uint8)
+        return Episode(frames, np.zeros(8, np.float32), {"success": success})
+
+    episodes = {
+        "expert": [episode(True) for _ in range(3)],
+        "random": [episode(False) for _ in range(4)],
+        "graded": [episode(i % 2 == 0) for i in range(6)],
+    }
+    score = score_cell(model, "a", episodes)
+    levels = {
+        name: [model.log_prob(e.frames[None], "a")[0, 1:].mean() for e in some]
+        for name, some in episodes.items()
+    }
+    higher = [e > r for e in levels["expert"] for r in levels["random"]]
+    assert score.expert_over_random == pytest.approx(np.mean(higher))
+    failed = [levels["graded"][i] for i in (1, 3, 5)]
+    assert score.failures == 3 and score.failed == pytest.approx(np.mean(failed))
+    assert score.expert_over_failed == pytest.approx(
+        np.mean([e > f for e in levels["expert"] for f in failed])
+    )

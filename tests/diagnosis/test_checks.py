@@ -36,6 +36,15 @@ def test_good_versions_say_nothing():
     assert judged(("numpy>=1.26", 'mujoco>=3.3,<4; extra == "dmc"')) == []
 
 
+def test_an_extra_that_is_not_installed_sets_no_ranges():
+    asked = ('robosuite>=1.5; extra == "robosuite"', 'mujoco<3.10; extra == "robosuite"')
+    assert judged(asked, mujoco="3.16.0") == []  # nor is it offered: it wants its own environment
+    (finding,) = judged(asked, mujoco="3.11.0", robosuite="1.6.0", numpy="1.26.4")
+    assert finding.status == "problem" and "<3.10 is asked for" in finding.found
+    (finding,) = judged(('lpips>=0.1; extra == "lpips"', 'mujoco<3; extra == "lpips"'))
+    assert finding.status == "note" and "viper-gym[lpips]" in finding.todo
+
+
 @pytest.mark.parametrize(
     ("changed", "word", "todo"),
     [

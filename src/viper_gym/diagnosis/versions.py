@@ -19,6 +19,7 @@ SHOWN = (
     "shimmy", "imageio",
 )  # fmt: skip
 _NOT_FOR_USERS = {"dev", "all"}  # extras that are no feature of their own
+_APART = {"robosuite"}  # extras that want an environment of their own
 
 
 class KnownBad(NamedTuple):
@@ -119,33 +120,27 @@ def check() -> list[Finding]:
 
 def judge(versions: Mapping[str, str | None], requirements: Sequence[Requirement]) -> list[Finding]:
     """Compare versions (None: not installed) with the ranges asked for and the known bad pairs."""
-    findings, missing = [], set()
-    for requirement in requirements:
-        extra = _extra(requirement)
-        if requirement.name == THIS or extra in _NOT_FOR_USERS:
-            continue
-        if requirement.marker and not requirement.marker.evaluate({"extra": extra or ""}):
-            continue  # for another Python or system
+    findings: list[Finding] = []
+    asked = [(r, _extra(r)) for r in requirements if r.name != THIS and _applies(r)]
+    missing = {extra for r, extra in asked if extra and versions.get(r.name) is None}
+    for requirement, extra in asked:
+        if extra in missing:
+            continue  # what is not installed sets no ranges for what is
         version = versions.get(requirement.name)
         line = f'pip install -U "{requirement.name}{requirement.specifier}"'
         if version is None:
-            if extra is None:
-                findings.append(
-                    Finding("versions", "problem", f"{requirement.name} is missing", line)
-                )
-            else:
-                missing.add(extra)
+            findings.append(Finding("versions", "problem", f"{requirement.name} is missing", line))
         elif not requirement.specifier.contains(version, prereleases=True):
-            asked = (
+            found = (
                 f"{requirement.name} {version} is installed, {requirement.specifier} is asked for"
             )
-            findings.append(Finding("versions", "problem", asked, line))
+            findings.append(Finding("versions", "problem", found, line))
     for bad in KNOWN_BAD:
         if all(_affected(versions.get(name), spec) for name, spec in bad.packages.items()):
             pair = " with ".join(f"{n} {versions.get(n) or '(missing)'}" for n in bad.packages)
             findings.append(Finding("versions", bad.status, f"{pair}: {bad.why}", bad.todo))
-    if missing:
-        extras = ",".join(sorted(missing))
+    if missing - _APART:
+        extras = ",".join(sorted(missing - _APART))
         findings.append(
             Finding(
                 "versions",
@@ -155,6 +150,12 @@ def judge(versions: Mapping[str, str | None], requirements: Sequence[Requirement
             )
         )
     return findings
+
+
+def _applies(requirement: Requirement) -> bool:
+    """Not for another Python or system, nor of an extra that is no feature of its own."""
+    extra, marker = _extra(requirement), requirement.marker
+    return extra not in _NOT_FOR_USERS and (not marker or marker.evaluate({"extra": extra or ""}))
 
 
 def _extra(requirement: Requirement) -> str | None:

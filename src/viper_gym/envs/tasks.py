@@ -52,16 +52,16 @@ class DMCTask:
 
 
 DMC_TASKS: dict[str, DMCTask] = {
-    "cartpole_balance": DMCTask("cartpole", "balance", 997, 997, View(fovy=64.0)),
-    "pendulum_swingup": DMCTask("pendulum", "swingup", 940, 837),
-    "pointmass_easy": DMCTask("point_mass", "easy", 937, 885),
-    "pointmass_hard": DMCTask("point_mass", "hard", 898, 863),
-    "reacher_hard": DMCTask("reacher", "hard", 981, 970),
     # The default field of view (45 degrees) crops the rail: the cart can leave the picture.
     "cartpole_swingup": DMCTask("cartpole", "swingup", 862, 855, View(fovy=64.0), episodes=300),
     "cheetah_run": DMCTask("cheetah", "run", 919, 857, episodes=140),
     "cup_catch": DMCTask("ball_in_cup", "catch", 974, 965, View(fovy=60.0)),
     "reacher_easy": DMCTask("reacher", "easy", 990, 917, episodes=800, episode_steps=80),
+    "cartpole_balance": DMCTask("cartpole", "balance", 997, 997, View(fovy=64.0)),
+    "pendulum_swingup": DMCTask("pendulum", "swingup", 940, 837),
+    "pointmass_easy": DMCTask("point_mass", "easy", 937, 885),
+    "pointmass_hard": DMCTask("point_mass", "hard", 898, 863),
+    "reacher_hard": DMCTask("reacher", "hard", 981, 970),
 }
 
 

@@ -8,8 +8,11 @@ from types import ModuleType
 from viper_gym.errors import DependencyNotInstalled
 
 
-def require(module: str, extra: str) -> ModuleType:
+def require(module: str, extra: str, apart: bool = False) -> ModuleType:
     """Import `module`, or raise naming the extra that brings it.
+
+    Args:
+        apart: the extra breaks others, and wants an environment of its own.
 
     Raises:
         DependencyNotInstalled: with the pip line to run.
@@ -18,7 +21,8 @@ def require(module: str, extra: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         missing = getattr(error, "name", None) or module
+        where = " in an environment of its own (it needs older versions)" if apart else ""
         raise DependencyNotInstalled(
             f"'{module}' could not be imported ('{missing}' is missing). "
-            f'Run: pip install "viper-gym[{extra}]"'
+            f'Run{where}: pip install "viper-gym[{extra}]"'
         ) from error

@@ -1,12 +1,19 @@
 """Who is trained on what, and how episodes of the held-out cell are ranked."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from conftest import SIZE, random_video_model, toy_bundle
-from viper_gym.benchmark.cross_embodiment import conditions, score_cell
+from viper_gym.benchmark.cross_embodiment import (
+    CrossEmbodiment,
+    _same_settings,
+    conditions,
+    score_cell,
+)
 from viper_gym.data.episodes import Episode
-from viper_gym.errors import UnknownTask
+from viper_gym.errors import TrainingError, UnknownTask, VideoDataError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
 
@@ -34,7 +41,7 @@ def test_pairs_are_counted_as_the_model_ranks_them(rng):
     }
     score = score_cell(model, "a", episodes)
     levels = {
-        name: [model.log_prob(e.frames[None], "a")[0, 1:].mean() for e in some]
+        name: [model.log_prob(e.frames[None], "a")[0, 3:].mean() for e in some]  # window of 4
         for name, some in episodes.items()
     }
     higher = [e > r for e in levels["expert"] for r in levels["random"]]
@@ -44,3 +51,13 @@ def test_pairs_are_counted_as_the_model_ranks_them(rng):
     assert score.expert_over_failed == pytest.approx(
         np.mean([e > f for e in levels["expert"] for f in failed])
     )
+    with pytest.raises(VideoDataError, match="graded episodes that fail"):
+        score_cell(model, "a", {**episodes, "graded": episodes["expert"]})
+
+
+def test_a_trials_results_are_not_taken_for_another_runs(tmp_path):
+    trial = CrossEmbodiment(tokenizer_minutes=0.1, data=tmp_path / "data", out=tmp_path / "out")
+    _same_settings(trial, trial.out)
+    _same_settings(trial, trial.out)
+    with pytest.raises(TrainingError, match="other settings"):
+        _same_settings(replace(trial, tokenizer_minutes=8.0), trial.out)

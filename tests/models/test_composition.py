@@ -23,17 +23,22 @@ def test_seen_classes_become_the_nearest_sums():
     torch.testing.assert_close(fitted, table + torch.tensor([[-1.0], [1.0], [1.0], [-1.0]]))
 
 
-def test_a_word_that_nothing_shows_counts_nothing():
+def test_a_word_that_nothing_shows_is_the_mean_of_the_others():
     seen = ("panda_lift", "sawyer_lift")
     sums = sums_of_words(TASKS, seen)
     fitted = sums @ torch.tensor([[3.0], [7.0], [5.0], [7.0]])
     assert fitted[0] == pytest.approx(3.0) and fitted[2] == pytest.approx(5.0)
-    assert fitted[3] - fitted[1] == pytest.approx(2.0)  # the arms still differ
+    assert fitted[1] == pytest.approx(3.0) and fitted[3] == pytest.approx(5.0)
+    four = ("panda_lift", "panda_stack", "sawyer_lift", "sawyer_stack")
+    sums = sums_of_words((*four, "panda_door"), four)
+    torch.testing.assert_close(sums @ torch.ones(5, 1), torch.ones(5, 1))
+    fitted = sums @ torch.tensor([[1.0], [3.0], [5.0], [7.0], [99.0]])
+    assert fitted[4] == pytest.approx(2.0)
 
 
 def test_words_are_told_by_place():
-    sums = sums_of_words(("a_b", "b_a"), ("a_b",))  # no word in common
-    assert sums[1].abs().max() < 1e-6
+    sums = sums_of_words(("a_b", "b_a", "a_a"), ("a_b",))  # "a" in the second place is unseen
+    torch.testing.assert_close(sums[:, 0], torch.ones(3))
     for tasks in (("panda_lift", "door"), ("lift", "door")):
         with pytest.raises(ValueError, match="equally many words"):
             sums_of_words(tasks, tasks)

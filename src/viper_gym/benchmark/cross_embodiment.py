@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from viper_gym.benchmark.suite_episodes import AUDIT_SEED, TRAINING_SEED, suite_
 from viper_gym.data.episodes import Episode
 from viper_gym.envs.collect import collect
 from viper_gym.envs.robosuite import ROBOSUITE_TASKS, robosuite_task
+from viper_gym.errors import TrainingError, VideoDataError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.training.loop import LoopConfig
 from viper_gym.training.tokenizer import TokenizerTraining, train_tokenizer
@@ -96,10 +98,18 @@ def run(
 
     Returns:
         Condition (see `conditions`) -> score of its model.
+
+    Raises:
+        UnknownTask: no such cell.
+        TrainingError: `out` holds results of other settings.
     """
+    trained_on = conditions(settings.cell)
+    out = settings.out / settings.cell / f"seed_{settings.seed}"
+    _same_settings(settings, out)
+    files = {}
     for cell in ROBOSUITE_TASKS:
         tick(f"episodes of {cell}")
-        collect(
+        files[cell] = collect(
             cell, "diverse", settings.episodes, settings.data / "train",
             first_seed=TRAINING_SEED, workers=workers, suite=SUITE,
         )  # fmt: skip
@@ -109,18 +119,18 @@ def run(
         settings.cell, counts, settings.data / "score", AUDIT_SEED, workers, suite=SUITE
     )
     found = {}
-    for condition, cells in conditions(settings.cell).items():
-        folder = (
-            settings.out / settings.cell / f"seed_{settings.seed}" / condition.replace(" ", "_")
-        )
+    for condition, cells in trained_on.items():
+        folder = out / condition.replace(" ", "_")
         done = folder / "score.json"
         if not done.exists():
             tick(f"{condition}, seed {settings.seed}")
-            bundle = _train(settings, cells, folder)
+            bundle = _train(settings, {cell: files[cell] for cell in cells}, folder)
             model = VideoRewardModel.from_pretrained(bundle)
             score = score_cell(model, settings.cell, scored)
             rollout_gif(model, settings.cell, scored["expert"][0], folder / "rollout.gif", seen=1)
-            done.write_text(json.dumps(asdict(score), indent=2) + "\n")
+            written = done.with_suffix(".tmp")
+            written.write_text(json.dumps(asdict(score), indent=2) + "\n")
+            os.replace(written, done)
         found[condition] = CellScore(**json.loads(done.read_text()))
     return found
 
@@ -128,32 +138,56 @@ def run(
 def score_cell(model: VideoRewardModel, cell: str, episodes: dict[str, list[Episode]]) -> CellScore:
     """Rank episodes by their mean likelihood a frame.
 
+    Frames with less than a full window before them are left out: they cost more, and an
+    expert's episodes, which end soon after success, have a larger share of them.
+
     Args:
         episodes: "expert", "random" and "graded", which say whether they succeeded.
+
+    Raises:
+        VideoDataError: no expert succeeded or no graded episode failed.
     """
+    config = model.config
+    first = (config.video_model.sequence_length - 1) * config.frame_stride
 
     def levels(some: list[Episode]) -> np.ndarray:  # (n,)
-        return np.array([model.log_prob(e.frames[None], cell)[0, 1:].mean() for e in some])
+        return np.array([model.log_prob(e.frames[None], cell)[0, first:].mean() for e in some])
 
+    successes = [e for e in episodes["expert"] if e.meta["success"]]
     failures = [e for e in episodes["graded"] if not e.meta["success"]]
-    expert, random, failed = map(levels, (episodes["expert"], episodes["random"], failures))
+    if not (successes and failures):
+        raise VideoDataError(
+            f"{cell}: expected experts that succeed and graded episodes that fail, got "
+            f"{len(successes)} and {len(failures)}; score more episodes"
+        )
+    expert, random, failed = map(levels, (successes, episodes["random"], failures))
     return CellScore(
         share_of_pairs(expert, random),
         share_of_pairs(expert, failed),
         float(expert.mean()),
         float(random.mean()),
-        float(failed.mean()) if len(failed) else float("nan"),
+        float(failed.mean()),
         len(failed),
     )
 
 
-def _train(settings: CrossEmbodiment, cells: tuple[str, ...], folder: Path) -> Path:
-    """Tokenizer and video model of some cells; the bundle's folder."""
+def _same_settings(settings: CrossEmbodiment, out: Path) -> None:
+    """Scores of a short trial must not be taken for those of a long run."""
+    now, path = json.dumps(asdict(settings), default=str, indent=2) + "\n", out / "settings.json"
+    out.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.read_text() != now:
+        raise TrainingError(f"{out} holds results of other settings ({path}): use another --out")
+    path.write_text(now)
+
+
+def _train(settings: CrossEmbodiment, cells: dict[str, list[Path]], folder: Path) -> Path:
+    """Tokenizer and video model of the files of some cells; the bundle's folder."""
     data = folder / "data"
-    data.mkdir(parents=True, exist_ok=True)
-    for cell in cells:
-        if not (data / cell).exists():
-            os.symlink((settings.data / "train" / cell).resolve(), data / cell)
+    shutil.rmtree(data, ignore_errors=True)  # links only
+    for cell, files in cells.items():
+        (data / cell).mkdir(parents=True)
+        for file in files:
+            os.symlink(file.resolve(), data / cell / file.name)
     loop = LoopConfig(seed=settings.seed, resume=True)
     tokenizer = train_tokenizer(
         TokenizerTraining(

@@ -21,8 +21,8 @@ class Collect:
     behaviour: str = "diverse"
     """diverse (training data), expert, graded, zero, small, constant, random, stop"""
     episodes: int | None = None
-    """a task; for 'diverse', episodes that reach the return threshold. If left out, as many as
-    the bundled model was trained on"""
+    """a task; for 'diverse', episodes that reach the return threshold. If left out, the
+    suite's own number"""
     out: Path = Path("data")
     seed: int = 100_000
     """first seed; training uses 100000…, calibration 200000…, the audit 300000…"""

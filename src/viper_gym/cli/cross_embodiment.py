@@ -36,7 +36,12 @@ class CrossEmbodimentCommand:
     json: bool = False
 
     def run(self) -> None:
-        from viper_gym.benchmark.cross_embodiment import CrossEmbodiment, run
+        from viper_gym.benchmark.cross_embodiment import CrossEmbodiment, conditions, run
+        from viper_gym.optional import require
+
+        for cell in self.cells:
+            conditions(cell)  # an unknown name fails before the long work
+        require("robosuite", extra="robosuite", apart=True)
 
         first = CrossEmbodiment(
             tokenizer_minutes=self.tokenizer_minutes,

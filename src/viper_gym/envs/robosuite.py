@@ -178,7 +178,7 @@ class RobosuiteEnv(DrawnEnv):
 def _make(spec: RobosuiteTask) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        robosuite = require("robosuite", extra="robosuite")
+        robosuite = require("robosuite", extra="robosuite", apart=True)
         # it warns of every part that an arm does not have
         logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
         controller = robosuite.load_composite_controller_config(

@@ -45,7 +45,7 @@ class DMCTask:
     view: View = View()
     action_repeat: int = 2
     episodes: int = 220
-    """training episodes of the bundled model"""
+    """training episodes, by default"""
     episode_steps: int | None = None
     """longest training episode: short where each one draws its own goal, which many short
     episodes cover better than few long ones; None leaves them at 200 to 450 steps"""

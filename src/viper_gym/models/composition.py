@@ -19,7 +19,7 @@ def sums_of_words(tasks: Sequence[str], seen: Collection[str]) -> Tensor:
     """The map from what the seen classes hold to the nearest sums of words, of all classes.
 
     Words are the parts of names between underscores, by place: "panda_door" is arm "panda", task
-    "door". A word that no seen name has counts nothing.
+    "door". A word that no seen name has is the mean of the words that are seen in its place.
 
     Args:
         tasks: names in the order of the classes.
@@ -38,8 +38,14 @@ def sums_of_words(tasks: Sequence[str], seen: Collection[str]) -> Tensor:
         )
     words = sorted({word for name in names for word in name})
     members = torch.tensor([[float(word in name) for word in words] for name in names])
-    known = torch.tensor([float(task in seen) for task in tasks])
-    return members @ torch.linalg.pinv(members * known[:, None])
+    known = members * torch.tensor([float(task in seen) for task in tasks])[:, None]
+    shown = known.any(0)
+    for place in {place for place, _ in words}:
+        here = torch.tensor([word[0] == place for word in words])
+        strangers = members[:, here & ~shown].any(1)
+        if (here & shown).any():
+            members[strangers[:, None] & (here & shown)] = 1.0 / int((here & shown).sum())
+    return members @ torch.linalg.pinv(known)
 
 
 @torch.no_grad()

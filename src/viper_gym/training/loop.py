@@ -226,7 +226,7 @@ def progress_bar(console: Console | None = None) -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
-        console=console,
+        console=console or Console(stderr=True),  # stdout is for results
     )
 
 

@@ -107,6 +107,8 @@ class _Trainable:
                 raise TrainingError(
                     f"{config.init} was trained on another tokenizer than {config.tokenizer}"
                 )
+        if sums is not None:
+            compose_classes(model, sums)
         self.model = model
         self.ema = copy.deepcopy(model).requires_grad_(False)
         self._forward: Any = torch.compile(model.log_prob) if config.compile else model.log_prob

@@ -7,22 +7,22 @@ from typing import Any
 
 import gymnasium as gym
 
-OWN = "auto"  # stands for the suite's own alias in `checkpoints.json`
+OWN = "auto"  # stands for what `checkpoints.json` names for the task
 
 
 def register_all() -> None:
     """Register the ids; importing the package twice, or in a worker, is harmless."""
     from viper_gym.checkpoints.index import read_index
 
-    for suite, entry in read_index().items():
+    for entry in read_index().values():
         for task in entry.tasks:
-            env_id = f"viper/{suite}-{task}-v0"
+            env_id = f"viper/{entry.suite}-{task}-v0"
             if env_id not in gym.registry:
                 gym.register(
                     id=env_id,
                     entry_point="viper_gym.registration:make",
                     vector_entry_point="viper_gym.registration:make_vec",
-                    kwargs={"suite": suite, "task": task},
+                    kwargs={"suite": entry.suite, "task": task},
                 )
 
 
@@ -41,8 +41,8 @@ def make(
     """A task of a suite with VIPER reward: what `gym.make("viper/dmc-…")` returns.
 
     Args:
-        checkpoint: "auto" is the suite's own; None gives the bare environment with its task
-            reward, seen as the bundle's videos were: what the vector wrappers are put around.
+        checkpoint: "auto" is the one that serves the task; None gives the bare environment with its
+            task reward, seen as the bundle's videos were: what the vector wrappers are put around.
         observation: "pixels" or "state"; the reward comes from pixels either way.
         action_repeat: control steps an action is held; a checkpoint knows its own only.
         reward: arguments of `ViperRewardWrapper` (bonus, beta, reward_scale, …).
@@ -60,12 +60,20 @@ def make(
     if checkpoint is None:
         return env
     if checkpoint == OWN:
-        checkpoint = suite
+        checkpoint = _own(suite, task)
     wrapped = ViperRewardWrapper(env, checkpoint, task, revision=revision, device=device, **reward)
     recorded = wrapped._saved_kwargs
     given: dict[str, Any] = {"checkpoint": checkpoint, **reward}
     env.spec_kwargs = {k: recorded[k] for k in given if k in ("checkpoint", "bonus")}
     return wrapped
+
+
+def _own(suite: str, task: str) -> str:
+    from viper_gym.checkpoints.index import entry_of
+
+    entry = entry_of(suite, task)
+    assert entry is not None  # or there would be no id
+    return entry.alias
 
 
 def make_vec(
@@ -117,7 +125,7 @@ def make_vec(
     if checkpoint is None:
         return envs
     if checkpoint == OWN:
-        checkpoint = suite
+        checkpoint = _own(suite, task)
     return ViperVectorRewardWrapper(
         envs, checkpoint, task, revision=revision, device=device, **reward
     )

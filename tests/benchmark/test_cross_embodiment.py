@@ -11,6 +11,7 @@ from viper_gym.benchmark.cross_embodiment import (
     _same_settings,
     conditions,
     score_cell,
+    scored_runs,
 )
 from viper_gym.data.episodes import Episode
 from viper_gym.errors import TrainingError, UnknownTask, VideoDataError
@@ -39,7 +40,7 @@ def test_pairs_are_counted_as_the_model_ranks_them(rng):
         "random": [episode(False) for _ in range(4)],
         "graded": [episode(i % 2 == 0) for i in range(6)],
     }
-    score = score_cell(model, "a", episodes)
+    score = score_cell(model, "a", scored_runs("a", episodes))
     levels = {
         name: [model.log_prob(e.frames[None], "a")[0, 3:].mean() for e in some]  # window of 4
         for name, some in episodes.items()
@@ -52,7 +53,7 @@ def test_pairs_are_counted_as_the_model_ranks_them(rng):
         np.mean([e > f for e in levels["expert"] for f in failed])
     )
     with pytest.raises(VideoDataError, match="graded episodes that fail"):
-        score_cell(model, "a", {**episodes, "graded": episodes["expert"]})
+        scored_runs("a", {**episodes, "graded": episodes["expert"]})
 
 
 def test_a_trials_results_are_not_taken_for_another_runs(tmp_path):

@@ -102,7 +102,7 @@ def test_missing_tensor_and_nan(folder):
 def test_names_resolve_to_folders(folder):
     assert resolve(str(folder)) == folder
     assert (resolve("dmc") / "config.json").is_file()
-    with pytest.raises(CheckpointError, match="neither a folder, nor a suite"):
+    with pytest.raises(CheckpointError, match="neither a folder, nor an alias"):
         resolve("nonsense")
 
 

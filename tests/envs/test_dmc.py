@@ -123,6 +123,17 @@ def test_nothing_in_view_shows_the_scene_alone_and_comes_back(task):
     assert np.array_equal(env.render(), before)
 
 
+def test_a_point_mass_on_its_target_can_be_seen():
+    env = DMCEnv("pointmass_easy")
+    env.reset(seed=0)
+    assert env.preprocessing["see_through"] == ["target"]
+    with env.physics.reset_context():
+        env.physics.named.data.qpos[["root_x", "root_y"]] = 0.0
+    solved = env.render()
+    with env.nothing_in_view():
+        assert np.abs(env.render().astype(int) - solved).max() > 30
+
+
 def test_switch_changes_hands_after_exactly_n_steps():
     class Always:
         def __init__(self, value):

@@ -45,21 +45,20 @@ def folders(tmp_path_factory):
     for task in SEEN:
         for start in range(12):
             Episode(moving(task, start)).save(root / "data" / task / f"{start}.npz")
-    small = PRESETS["small"]
     shape = PatchVQConfig(16, 4, codebook_size=32, codebook_dim=8, width=32)
-    PRESETS["small"] = replace(small, model=shape)
-    for name, shared, steps in (("tokenizer", True, 100), ("apart", False, 2)):
-        loop = LoopConfig(out=root / name, steps=steps, eval_every=1000, device="cpu")
-        train_tokenizer(
-            TokenizerTraining(
-                root / "data",
-                batch_size=32,
-                learning_rate=3e-3,
-                shared_background=shared,
-                loop=loop,
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "small", replace(PRESETS["small"], model=shape))
+        for name, shared, steps in (("tokenizer", True, 100), ("apart", False, 2)):
+            loop = LoopConfig(out=root / name, steps=steps, eval_every=1000, device="cpu")
+            train_tokenizer(
+                TokenizerTraining(
+                    root / "data",
+                    batch_size=32,
+                    learning_rate=3e-3,
+                    shared_background=shared,
+                    loop=loop,
+                )
             )
-        )
-    PRESETS["small"] = small
     return root
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from viper_gym.benchmark.figures import rollout_gif
 from viper_gym.benchmark.metrics import share_of_pairs
+from viper_gym.benchmark.still import Episodes
 from viper_gym.benchmark.suite_episodes import AUDIT_SEED, TRAINING_SEED, suite_episodes
 from viper_gym.data.episodes import Episode
 from viper_gym.envs.collect import collect
@@ -102,6 +103,7 @@ def run(
     Raises:
         UnknownTask: no such cell.
         TrainingError: `out` holds results of other settings.
+        VideoDataError: see `scored_runs`.
     """
     trained_on = conditions(settings.cell)
     out = settings.out / settings.cell / f"seed_{settings.seed}"
@@ -118,6 +120,7 @@ def run(
     scored = suite_episodes(
         settings.cell, counts, settings.data / "score", AUDIT_SEED, workers, suite=SUITE
     )
+    runs = scored_runs(settings.cell, scored)  # before hours of training
     found = {}
     for condition, cells in trained_on.items():
         folder = out / condition.replace(" ", "_")
@@ -126,8 +129,8 @@ def run(
             tick(f"{condition}, seed {settings.seed}")
             bundle = _train(settings, {cell: files[cell] for cell in cells}, folder)
             model = VideoRewardModel.from_pretrained(bundle)
-            score = score_cell(model, settings.cell, scored)
-            rollout_gif(model, settings.cell, scored["expert"][0], folder / "rollout.gif", seen=1)
+            score = score_cell(model, settings.cell, runs)
+            rollout_gif(model, settings.cell, runs["expert"][0], folder / "rollout.gif", seen=1)
             written = done.with_suffix(".tmp")
             written.write_text(json.dumps(asdict(score), indent=2) + "\n")
             os.replace(written, done)
@@ -135,24 +138,18 @@ def run(
     return found
 
 
-def score_cell(model: VideoRewardModel, cell: str, episodes: dict[str, list[Episode]]) -> CellScore:
-    """Rank episodes by their mean likelihood a frame.
-
-    Frames with less than a full window before them are left out: they cost more, and an
-    expert's episodes, which end soon after success, have a larger share of them.
+def scored_runs(cell: str, episodes: Episodes) -> Episodes:
+    """What is compared: experts that succeed, random runs, graded ones that fail.
 
     Args:
         episodes: "expert", "random" and "graded", which say whether they succeeded.
 
+    Returns:
+        "expert", "random" and "failed".
+
     Raises:
         VideoDataError: no expert succeeded or no graded episode failed.
     """
-    config = model.config
-    first = (config.video_model.sequence_length - 1) * config.frame_stride
-
-    def levels(some: list[Episode]) -> np.ndarray:  # (n,)
-        return np.array([model.log_prob(e.frames[None], cell)[0, first:].mean() for e in some])
-
     successes = [e for e in episodes["expert"] if e.meta["success"]]
     failures = [e for e in episodes["graded"] if not e.meta["success"]]
     if not (successes and failures):
@@ -160,7 +157,22 @@ def score_cell(model: VideoRewardModel, cell: str, episodes: dict[str, list[Epis
             f"{cell}: expected experts that succeed and graded episodes that fail, got "
             f"{len(successes)} and {len(failures)}; score more episodes"
         )
-    expert, random, failed = map(levels, (successes, episodes["random"], failures))
+    return {"expert": successes, "random": episodes["random"], "failed": failures}
+
+
+def score_cell(model: VideoRewardModel, cell: str, runs: Episodes) -> CellScore:
+    """Rank `scored_runs` by their mean likelihood a frame.
+
+    Frames with less than a full window before them are left out: they cost more, and an
+    expert's episodes, which end soon after success, have a larger share of them.
+    """
+    config = model.config
+    first = (config.video_model.sequence_length - 1) * config.frame_stride
+
+    def levels(some: list[Episode]) -> np.ndarray:  # (n,)
+        return np.array([model.log_prob(e.frames[None], cell)[0, first:].mean() for e in some])
+
+    expert, random, failed = (levels(runs[name]) for name in ("expert", "random", "failed"))
     return CellScore(
         share_of_pairs(expert, random),
         share_of_pairs(expert, failed),

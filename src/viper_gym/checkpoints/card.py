@@ -80,7 +80,7 @@ def model_card(config: BundleConfig, repo_id: str | None = None, license: str | 
 
 def _usage(config: BundleConfig, repo_id: str | None) -> list[str]:
     task = config.tasks[0]
-    suites = [name for name, entry in read_index().items() if task in entry.tasks]
+    suites = [entry.suite for entry in read_index().values() if task in entry.tasks]
     if suites:
         chosen = f', checkpoint="{repo_id}"' if repo_id else ""
         return [

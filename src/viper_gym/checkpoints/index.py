@@ -1,4 +1,4 @@
-"""`checkpoints.json`: which bundle serves which suite."""
+"""`checkpoints.json`: which bundles serve which suite."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
+from viper_gym.errors import UnknownTask
+
 
 @dataclass(frozen=True)
 class CheckpointEntry:
     """One row of `checkpoints.json`."""
 
+    alias: str
+    """its name wherever a checkpoint is asked for"""
     suite: str
     tasks: tuple[str, ...]
     bundled: str | None = None
@@ -32,8 +36,22 @@ def _index_text() -> str:
 
 
 def read_index() -> dict[str, CheckpointEntry]:
-    """Suite name -> entry."""
+    """Alias -> entry. A suite's first bundle has the suite's name; the others say theirs."""
     rows = json.loads(_index_text())
     return {
-        suite: CheckpointEntry(suite, tuple(row.pop("tasks")), **row) for suite, row in rows.items()
+        alias: CheckpointEntry(alias, row.pop("suite", alias), tuple(row.pop("tasks")), **row)
+        for alias, row in rows.items()
     }
+
+
+def entry_of(suite: str, task: str) -> CheckpointEntry | None:
+    """What serves a task of a suite; None where nothing does."""
+    entries = read_index().values()
+    return next((e for e in entries if e.suite == suite and task in e.tasks), None)
+
+
+def unknown_task(known: tuple[str, ...], task: str | None) -> UnknownTask:
+    """The error for a task that a bundle has no class for, naming the bundle that has one."""
+    aliases = [f"'{alias}'" for alias, entry in read_index().items() if task in entry.tasks]
+    hint = f", which is in {' and '.join(aliases)}" if aliases else ""
+    return UnknownTask(f"this bundle knows the tasks {', '.join(known)}; got {task!r}{hint}")

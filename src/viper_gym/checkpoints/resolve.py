@@ -16,7 +16,7 @@ logger = logging.getLogger("viper_gym")
 def resolve(
     checkpoint: str, revision: str | None = None, options: HubOptions | None = None
 ) -> Path:
-    """The folder of a checkpoint: an existing folder, a suite's alias, or a Hub repository.
+    """The folder of a checkpoint: an existing folder, an alias, or a Hub repository.
 
     Raises:
         CheckpointError: none of them, or the Hub's answer; see `hub.download`.
@@ -30,7 +30,7 @@ def resolve(
     if checkpoint.count("/") == 1 and not checkpoint.startswith((".", "/", "~")):
         return _download(checkpoint, revision, options, {})
     raise CheckpointError(
-        f"'{checkpoint}' is neither a folder, nor a suite ({', '.join(read_index())}), "
+        f"'{checkpoint}' is neither a folder, nor an alias ({', '.join(read_index())}), "
         "nor a Hub repository (owner/name)"
     )
 
@@ -48,23 +48,23 @@ def _of_entry(entry: CheckpointEntry, revision: str | None, options: HubOptions)
             logger.warning("%s; using the bundled small checkpoint instead", error)
     elif revision is not None:
         raise CheckpointError(
-            f"suite '{entry.suite}' is not on the Hub yet, so it has no revision '{revision}': "
-            "leave the revision out to get the bundled model"
+            f"checkpoint '{entry.alias}' is not on the Hub yet, so it has no revision "
+            f"'{revision}': leave the revision out to get the bundled model"
         )
-    folder = bundled_folder(entry.suite)
-    logger.info("suite '%s': using the bundled checkpoint %s", entry.suite, entry.bundled)
+    folder = bundled_folder(entry.alias)
+    logger.info("'%s': using the bundled checkpoint %s", entry.alias, entry.bundled)
     return folder
 
 
-def bundled_folder(suite: str) -> Path:
-    """The checkpoint of a suite that comes with this package and needs no network.
+def bundled_folder(alias: str) -> Path:
+    """The checkpoint of an alias that comes with this package and needs no network.
 
     Raises:
-        CheckpointError: the suite has none.
+        CheckpointError: it has none.
     """
-    bundled = read_index()[suite].bundled
+    bundled = read_index()[alias].bundled
     if bundled is None:
-        raise CheckpointError(f"suite '{suite}' has neither a repository nor a bundled model")
+        raise CheckpointError(f"'{alias}' has neither a repository nor a bundled model")
     return Path(str(resources.files("viper_gym") / "assets" / bundled))
 
 

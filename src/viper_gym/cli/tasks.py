@@ -23,20 +23,20 @@ class Tasks:
     json: bool = False
 
     def run(self) -> None:
-        from viper_gym.checkpoints.index import read_index
+        from viper_gym.checkpoints.index import entry_of, read_index
         from viper_gym.envs.suite import SUITES, find_suite
 
-        index = read_index()
         names = [find_suite(self.suite).name] if self.suite else list(SUITES)
         if self.measure:
-            self._measure(names if self.suite else [name for name in names if name in index])
+            served = {entry.suite for entry in read_index().values()}
+            self._measure(names if self.suite else [name for name in names if name in served])
             return
         rows = []
         for name in names:
-            entry = index.get(name)
             for task in SUITES[name].tasks:
+                entry = entry_of(name, task)
                 row: dict[str, Any] = {"id": f"{name} {task}", "checkpoint": "none yet"}
-                if entry is not None and task in entry.tasks:
+                if entry is not None:
                     where = entry.repo_id or f"bundled {entry.bundled}"
                     row = {"id": f"viper/{name}-{task}-v0", "checkpoint": where}
                 rows.append({**row, **SUITES[name].facts(task)})

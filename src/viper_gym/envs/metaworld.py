@@ -17,13 +17,8 @@ import gymnasium as gym
 import numpy as np
 
 from viper_gym.envs.drawn_env import DrawnEnv
-from viper_gym.envs.gl import configure_headless_gl, could_not_draw
-from viper_gym.envs.mujoco_view import (
-    bodies_hidden,
-    close_at_exit,
-    configure_rendering,
-    free_camera,
-)
+from viper_gym.envs.gl import configure_headless_gl
+from viper_gym.envs.mujoco_view import SceneRenderer
 from viper_gym.envs.tasks import View
 from viper_gym.errors import UnknownTask
 from viper_gym.optional import require
@@ -105,9 +100,8 @@ class MetaWorldEnv(DrawnEnv):
         environments = require("metaworld.env_dict", extra="metaworld")
         self._env = environments.ALL_V3_ENVIRONMENTS[spec.name]()
         self._show_goal()
-        self._renderer: Any = None
         self._steps = 0
-        configure_rendering(self._env.model, self.view)
+        self._renderer = SceneRenderer(self._env.model, self.view)
         self.action_space: gym.spaces.Box = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
         self.observation_space = self._observation_space(39)
         fps = round(1.0 / (self._env.dt * self.action_repeat))
@@ -147,27 +141,14 @@ class MetaWorldEnv(DrawnEnv):
 
     def render(self) -> np.ndarray:
         """uint8 (H, W, 3), a fresh array."""
-        import mujoco
-
-        size = self.view.image_size
-        if self._renderer is None:
-            try:
-                self._renderer = mujoco.Renderer(self._env.model, size, size)
-            except Exception as error:  # GL stacks raise types of their own
-                raise could_not_draw(error) from error
-            close_at_exit(self._renderer)
-        self._renderer.update_scene(self._env.data, camera=free_camera(self.view))
-        return self._renderer.render().copy()
+        return self._renderer.frame(self._env.data)
 
     def nothing_in_view(self) -> AbstractContextManager[None]:
         """Inside, frames show the table without arm and objects."""
-        model = self._env.model
-        table = [i for i in range(model.nbody) if "table" in model.body(i).name]
-        return bodies_hidden(model, keep=(0, *table))
+        return self._renderer.nothing_but_the_table()
 
     def close(self) -> None:
-        if self._renderer is not None:
-            self._renderer.close()
+        self._renderer.close()
         self._env.close()
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from weakref import WeakSet
 
+import numpy as np
+
+from viper_gym.envs.gl import could_not_draw
 from viper_gym.envs.tasks import View
 
 
@@ -32,20 +35,8 @@ def configure_rendering(model: Any, view: View) -> None:
     model.vis.global_.offheight = view.image_size
     if view.fovy is not None:
         model.cam_fovy[view.camera] = view.fovy
-
-
-def free_camera(view: View) -> Any:
-    """The camera to draw from, as `mujoco.Renderer` takes it."""
-    import mujoco
-
-    if view.free_camera is None:
-        return view.camera
-    x, y, z, distance, azimuth, elevation = view.free_camera
-    camera = mujoco.MjvCamera()
-    camera.type = mujoco.mjtCamera.mjCAMERA_FREE
-    camera.lookat[:] = x, y, z
-    camera.distance, camera.azimuth, camera.elevation = distance, azimuth, elevation
-    return camera
+    for name in view.see_through:
+        model.mat_rgba[model.geom(name).matid, 3] = 0.5
 
 
 _OPEN: WeakSet[Any] = WeakSet()
@@ -73,6 +64,64 @@ def close_at_exit(renderer: Any) -> None:
 def _close_renderers() -> None:
     for renderer in list(_OPEN):
         renderer.close()
+
+
+class SceneRenderer:
+    """Draws a MuJoCo model as a view says, with a `mujoco.Renderer` made at the first frame.
+
+    Args:
+        hidden_groups: of geoms that are not drawn, such as shapes for collisions.
+    """
+
+    def __init__(self, model: Any, view: View, hidden_groups: tuple[int, ...] = ()):
+        self._model, self._view, self._hidden = model, view, hidden_groups
+        self._renderer: Any = None
+        configure_rendering(model, view)
+
+    def frame(self, data: Any) -> np.ndarray:
+        """uint8 (H, W, 3), a fresh array.
+
+        Raises:
+            RenderingUnavailable: no OpenGL backend works.
+        """
+        import mujoco
+
+        if self._renderer is None:
+            size = self._view.image_size
+            try:
+                self._renderer = mujoco.Renderer(self._model, size, size)
+            except Exception as error:  # GL stacks raise types of their own
+                raise could_not_draw(error) from error
+            close_at_exit(self._renderer)
+            self._camera, self._shown = _camera(self._view), mujoco.MjvOption()
+            self._shown.geomgroup[list(self._hidden)] = 0
+        self._renderer.update_scene(data, camera=self._camera, scene_option=self._shown)
+        return self._renderer.render().copy()
+
+    def nothing_but_the_table(self) -> AbstractContextManager[None]:
+        """Inside, frames show the table without arm and objects."""
+        model = self._model
+        table = [i for i in range(model.nbody) if "table" in model.body(i).name]
+        return bodies_hidden(model, keep=(0, *table))
+
+    def close(self) -> None:
+        """Free the context, if there is one."""
+        if self._renderer is not None:
+            self._renderer.close()
+
+
+def _camera(view: View) -> Any:
+    """As `mujoco.Renderer` takes it."""
+    import mujoco
+
+    if view.free_camera is None:
+        return view.camera
+    x, y, z, distance, azimuth, elevation = view.free_camera
+    camera = mujoco.MjvCamera()
+    camera.type = mujoco.mjtCamera.mjCAMERA_FREE
+    camera.lookat[:] = x, y, z
+    camera.distance, camera.azimuth, camera.elevation = distance, azimuth, elevation
+    return camera
 
 
 @contextmanager

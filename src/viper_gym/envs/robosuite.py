@@ -18,19 +18,15 @@ import gymnasium as gym
 import numpy as np
 
 from viper_gym.envs.drawn_env import DrawnEnv
-from viper_gym.envs.gl import configure_headless_gl, could_not_draw
-from viper_gym.envs.mujoco_view import (
-    bodies_hidden,
-    close_at_exit,
-    configure_rendering,
-    free_camera,
-)
+from viper_gym.envs.gl import configure_headless_gl
+from viper_gym.envs.mujoco_view import SceneRenderer
 from viper_gym.envs.tasks import View
 from viper_gym.errors import UnknownTask
 from viper_gym.optional import require
 
 STEPS = 200  # control steps of 1/20 s; the scripts need 40 to 140
 RATE = 20  # Hz
+COLLISION = 0  # group of the shapes for collisions, which hide the arm
 # Arm, hand and object are in view for both arms; robosuite's own cameras show little of the arm.
 VIEW = View(free_camera=(-0.15, 0.0, 1.0, 1.35, 140.0, -25.0))
 
@@ -105,20 +101,17 @@ class RobosuiteEnv(DrawnEnv):
         super().__init__(task, spec, observation, view, render_quality, action_repeat, render_mode)
         configure_headless_gl()
         self._env = _make(spec)
-        self._renderer: Any = None
         self._steps = 0
         self.seen: dict[str, np.ndarray] = self._env.reset()
         """robosuite's own observation, which scripts act on"""
-        configure_rendering(self._model, self.view)
+        self._renderer = SceneRenderer(
+            self._env.sim.model._model, self.view, hidden_groups=(COLLISION,)
+        )
         width = int(self._env.action_dim)
         self.action_space: gym.spaces.Box = gym.spaces.Box(-1.0, 1.0, (width,), np.float32)
         self.observation_space = self._observation_space(len(self.state()))
         fps = round(RATE / self.action_repeat)
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": fps}
-
-    @property
-    def _model(self) -> Any:
-        return self._env.sim.model._model
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         super().reset(seed=seed)
@@ -147,31 +140,14 @@ class RobosuiteEnv(DrawnEnv):
 
     def render(self) -> np.ndarray:
         """uint8 (H, W, 3), a fresh array."""
-        import mujoco
-
-        size = self.view.image_size
-        if self._renderer is None:
-            try:
-                self._renderer = mujoco.Renderer(self._model, size, size)
-            except Exception as error:  # GL stacks raise types of their own
-                raise could_not_draw(error) from error
-            close_at_exit(self._renderer)
-            self._shown = mujoco.MjvOption()
-            self._shown.geomgroup[0] = 0  # shapes for collisions, which hide the arm
-        self._renderer.update_scene(
-            self._env.sim.data._data, camera=free_camera(self.view), scene_option=self._shown
-        )
-        return self._renderer.render().copy()
+        return self._renderer.frame(self._env.sim.data._data)
 
     def nothing_in_view(self) -> AbstractContextManager[None]:
         """Inside, frames show the table without arm and objects."""
-        model = self._model
-        table = [i for i in range(model.nbody) if "table" in model.body(i).name]
-        return bodies_hidden(model, keep=(0, *table))
+        return self._renderer.nothing_but_the_table()
 
     def close(self) -> None:
-        if self._renderer is not None:
-            self._renderer.close()
+        self._renderer.close()
         self._env.close()
 
 
@@ -190,7 +166,7 @@ def _make(spec: RobosuiteTask) -> Any:
             robots=spec.robot,
             controller_configs=controller,
             has_renderer=False,
-            has_offscreen_renderer=False,  # ours is six times faster
+            has_offscreen_renderer=False,  # ours leaves out what is slow
             use_camera_obs=False,
             control_freq=RATE,
             horizon=STEPS,

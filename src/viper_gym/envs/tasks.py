@@ -25,13 +25,15 @@ class View:
     free_camera: tuple[float, float, float, float, float, float] | None = None
     """in place of `camera`: x, y, z that it looks at and its distance (m), azimuth and elevation
     (degrees)"""
+    see_through: tuple[str, ...] = ()
+    """geoms whose material is drawn half transparent, because they hide what the task is about"""
     render_quality: str = "fast"  # "fast": no shadows, reflections or multisampling
 
     def recorded(self) -> dict[str, Any]:
-        """What a bundle keeps of it; a free camera only where there is one."""
+        """What a bundle keeps of it, as JSON has it; what only some views have where they do."""
         record = asdict(self)
-        free = record.pop("free_camera")
-        return record if free is None else {**record, "free_camera": list(free)}  # as JSON has it
+        rare = {name: record.pop(name) for name in ("free_camera", "see_through")}
+        return record | {name: list(value) for name, value in rare.items() if value}
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,15 @@ DMC_TASKS: dict[str, DMCTask] = {
     "reacher_easy": DMCTask("reacher", "easy", 990, 917, episodes=800, episode_steps=80),
     "cartpole_balance": DMCTask("cartpole", "balance", 997, 997, View(fovy=64.0)),
     "pendulum_swingup": DMCTask("pendulum", "swingup", 940, 837),
-    "pointmass_easy": DMCTask("point_mass", "easy", 937, 885),
-    "pointmass_hard": DMCTask("point_mass", "hard", 898, 863),
-    "reacher_hard": DMCTask("reacher", "hard", 981, 970),
+    # The target encloses the mass that has reached it: opaque, it would make "solved" and "nothing
+    # in view" one picture.
+    "pointmass_easy": DMCTask(
+        "point_mass", "easy", 937, 885, View(see_through=("target",)), episode_steps=120
+    ),
+    "pointmass_hard": DMCTask(
+        "point_mass", "hard", 898, 863, View(see_through=("target",)), episode_steps=120
+    ),
+    "reacher_hard": DMCTask("reacher", "hard", 981, 970, episodes=800, episode_steps=80),
 }
 
 

@@ -18,8 +18,9 @@ from viper_gym.checkpoints.bundle import (
     save_bundle,
 )
 from viper_gym.checkpoints.hub_options import HubOptions, PushedBundle
+from viper_gym.checkpoints.index import unknown_task
 from viper_gym.checkpoints.resolve import resolve
-from viper_gym.errors import CheckpointError, UnknownTask
+from viper_gym.errors import CheckpointError
 from viper_gym.likelihood.batch import batch_log_prob
 from viper_gym.likelihood.precision import (
     autocast,
@@ -158,7 +159,7 @@ class VideoRewardModel:
         if task is None and len(self.tasks) == 1:
             return 0
         if task not in self.tasks:
-            raise UnknownTask(f"this bundle knows the tasks {', '.join(self.tasks)}; got {task!r}")
+            raise unknown_task(self.tasks, task)
         return self.tasks.index(task)
 
     def scale(

@@ -20,6 +20,7 @@ PREPROCESSING_KEYS = (
     "camera",
     "fovy",
     "free_camera",
+    "see_through",
     "render_quality",
     "action_repeat",
     "robot",

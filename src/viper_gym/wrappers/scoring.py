@@ -14,8 +14,8 @@ import numpy as np
 
 from viper_gym.bonus.choose import check_bonus, name_of
 from viper_gym.checkpoints.bundle import BundleConfig, read_config
+from viper_gym.checkpoints.index import unknown_task
 from viper_gym.checkpoints.resolve import resolve
-from viper_gym.errors import UnknownTask
 from viper_gym.likelihood.frame_stream import FrameStream
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import RewardScale, ScaleKind
@@ -83,7 +83,7 @@ class Scorer:
         self.tasks = [known[0] if t is None and len(known) == 1 else t for t in tasks]
         for task in self.tasks:
             if task not in known:
-                raise UnknownTask(f"this bundle knows the tasks {', '.join(known)}; got {task!r}")
+                raise unknown_task(known, task)
         for name, actual in zip(self.tasks, preprocessing, strict=True):
             check_preprocessing(actual, self.config.preprocessing.get(str(name), {}), str(name))
         image_size = int(self.config.tokenizer.image_size)

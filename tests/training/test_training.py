@@ -91,7 +91,7 @@ def test_vqgan_preset_trains_with_its_discriminator(data, tmp_path):
     train_tokenizer(config)
     lines = metrics(tmp_path)
     assert lines[-2]["train/discriminator"] > 0
-    kind, tasks, _ = load_tokenizer(tmp_path)
+    kind, tasks, _, _ = load_tokenizer(tmp_path)
     assert (kind, tasks) == ("vqgan", ("left", "right"))
 
 
@@ -145,7 +145,10 @@ def test_resume_with_other_settings_is_refused(data, tokenizer, tmp_path):
     train_video_model(video_config(data, tokenizer, tmp_path, 3))
     other = video_config(data, tokenizer, tmp_path, 5, resume=True)
     with pytest.raises(TrainingError, match=r"learning_rate=0\.003 \(now 0\.1\)"):
-        train_video_model(VideoModelTraining(**{**vars(other), "learning_rate": 0.1}))
+        train_video_model(replace(other, learning_rate=0.1))
+    retrained = train_tokenizer(tokenizer_config(data, tmp_path / "retrained", 2))
+    with pytest.raises(TrainingError, match="tokenizer="):
+        train_video_model(replace(other, tokenizer=retrained))
 
 
 def test_unwritable_folder_is_a_clear_error(data, tmp_path):
@@ -174,8 +177,11 @@ def test_what_a_mask_hides_changes_no_reward(tmp_path, rng):
     other[:, 4:] = 255 - other[:, 4:]
     assert not np.allclose(model.log_prob(video[None], "game"), model.log_prob(other[None], "game"))
     (tmp_path / "data" / "game" / "mask.png").unlink()
-    with pytest.raises(TrainingError, match="behind other masks"):
-        train_video_model(replace(config, init=tmp_path / "model" / "bundle"))
+    with pytest.raises(TrainingError, match="tokenizer was trained behind other masks"):
+        train_video_model(config)
+    bare = train_tokenizer(tokenizer_config(tmp_path / "data", tmp_path / "bare", 2))
+    with pytest.raises(TrainingError, match="bundle was trained behind other masks"):
+        train_video_model(replace(config, init=tmp_path / "model" / "bundle", tokenizer=bare))
 
 
 def test_fine_tuning_starts_from_the_bundle_given(data, tokenizer, tmp_path):

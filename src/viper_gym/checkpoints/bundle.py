@@ -12,7 +12,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 import torch
 from safetensors import SafetensorError
@@ -258,20 +258,31 @@ def frozen(module: M) -> M:
     return module.eval().requires_grad_(False)
 
 
-def save_tokenizer(tokenizer: FrameTokenizer, tasks: tuple[str, ...], folder: Path) -> None:
+class SavedTokenizer(NamedTuple):
+    """A tokenizer that no bundle holds yet."""
+
+    kind: str
+    """its type's name in configs"""
+    tasks: tuple[str, ...]
+    masks: dict[str, Any]
+    """of the tasks that have one, what was hidden in training (H, W)"""
+    network: FrameTokenizer
+
+
+def save_tokenizer(
+    tokenizer: FrameTokenizer, tasks: tuple[str, ...], masks: dict[str, Any], folder: Path
+) -> None:
     """Write a tokenizer alone: tokenizer.safetensors and tokenizer.json."""
     kind = next(k for k, (_, cls) in _TOKENIZERS.items() if isinstance(tokenizer, cls))
     shape: Any = tokenizer.config
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(tokenizer, folder / TOKENIZER)
-    text = json.dumps(
-        {"tokenizer_type": kind, "tasks": tasks, "tokenizer": asdict(shape)}, indent=2
-    )
-    (folder / "tokenizer.json").write_text(text + "\n")
+    record = {"tokenizer_type": kind, "tasks": tasks, "tokenizer": asdict(shape), "masks": masks}
+    (folder / "tokenizer.json").write_text(json.dumps(record) + "\n")
 
 
-def load_tokenizer(folder: Path) -> tuple[str, tuple[str, ...], FrameTokenizer]:
-    """Read what `save_tokenizer` wrote: its type's name, its tasks and the network.
+def load_tokenizer(folder: Path) -> SavedTokenizer:
+    """Read what `save_tokenizer` wrote.
 
     Raises:
         CheckpointError: not such a folder.
@@ -286,4 +297,4 @@ def load_tokenizer(folder: Path) -> tuple[str, tuple[str, ...], FrameTokenizer]:
     config = from_dict(_TOKENIZERS[kind][0], data["tokenizer"], str(path))
     tokenizer = _TOKENIZERS[kind][1](config)
     load_weights(tokenizer, Path(folder) / TOKENIZER)
-    return kind, tuple(data["tasks"]), frozen(tokenizer)
+    return SavedTokenizer(kind, tuple(data["tasks"]), data.get("masks", {}), frozen(tokenizer))

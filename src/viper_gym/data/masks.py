@@ -50,3 +50,8 @@ def load_masks(folder: Path, image_size: int) -> dict[str, np.ndarray]:
     """
     paths = sorted(folder.glob(f"*/{NAME}"))
     return {path.parent.name: read_mask(path, image_size) for path in paths}
+
+
+def recorded_masks(folder: Path, image_size: int) -> dict[str, list[list[int]]]:
+    """`load_masks`, as JSON has them."""
+    return {task: mask.tolist() for task, mask in load_masks(folder, image_size).items()}

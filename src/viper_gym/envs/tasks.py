@@ -60,6 +60,7 @@ DMC_TASKS: dict[str, DMCTask] = {
     "cup_catch": DMCTask("ball_in_cup", "catch", 974, 965, View(fovy=60.0)),
     "reacher_easy": DMCTask("reacher", "easy", 990, 917, episodes=800, episode_steps=80),
     "cartpole_balance": DMCTask("cartpole", "balance", 997, 997, View(fovy=64.0)),
+    "finger_spin": DMCTask("finger", "spin", 983, 948),
     "pendulum_swingup": DMCTask("pendulum", "swingup", 940, 837),
     # The target encloses the mass that has reached it: opaque, it would make "solved" and "nothing
     # in view" one picture.
@@ -70,6 +71,7 @@ DMC_TASKS: dict[str, DMCTask] = {
         "point_mass", "hard", 898, 863, View(see_through=("target",)), episode_steps=120
     ),
     "reacher_hard": DMCTask("reacher", "hard", 981, 970, episodes=800, episode_steps=80),
+    "walker_walk": DMCTask("walker", "walk", 751, 944, episodes=160),
 }
 
 

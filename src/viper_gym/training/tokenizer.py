@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from viper_gym.checkpoints.bundle import save_tokenizer
 from viper_gym.data.clips import FrameSampler, split_episodes
 from viper_gym.data.episodes import Episode
+from viper_gym.data.masks import recorded_masks
 from viper_gym.data.videos import load_folder
 from viper_gym.models.frames import to_input, to_uint8
 from viper_gym.models.patch_vq import PatchVQ, PatchVQConfig
@@ -235,8 +236,12 @@ def train_tokenizer(config: TokenizerTraining) -> Path:
     preset = config.resolved()
     loop = Loop(config.loop, "tokenizer", preset)
     episodes = load_folder(config.data, preset.model.image_size, min_frames=2)
+    masks = recorded_masks(config.data, preset.model.image_size)
     trainable = _Trainable(preset, config.loop, episodes)
-    loop.run(trainable, lambda: save_tokenizer(trainable.model, tuple(episodes), config.loop.out))
+    loop.run(
+        trainable,
+        lambda: save_tokenizer(trainable.model, tuple(episodes), masks, config.loop.out),
+    )
     return config.loop.out
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from viper_gym.checkpoints.bundle import (
+    TOKENIZER,
     VIDEO_MODEL,
     Bundle,
     BundleConfig,
@@ -20,8 +21,9 @@ from viper_gym.checkpoints.bundle import (
     read_config,
     save_bundle,
 )
+from viper_gym.checkpoints.digests import digest
 from viper_gym.data.clips import WindowSampler, empty_codes, replace_context
-from viper_gym.data.masks import load_masks
+from viper_gym.data.masks import recorded_masks
 from viper_gym.data.videos import load_folder
 from viper_gym.errors import TrainingError
 from viper_gym.models.composition import compose_classes, sums_of_words
@@ -209,7 +211,7 @@ def train_video_model(config: VideoModelTraining) -> Path:
     """
     from viper_gym import __version__
 
-    kind, known, tokenizer = load_tokenizer(config.tokenizer)
+    kind, known, trained_behind, tokenizer = load_tokenizer(config.tokenizer)
     shape: Any = tokenizer.config
     span = (config.model.sequence_length - 1) * config.frame_stride + 1
     episodes = load_folder(config.data, shape.image_size, min_frames=span)
@@ -230,6 +232,7 @@ def train_video_model(config: VideoModelTraining) -> Path:
         ),
     )
     settings = _Settings(
+        digest(config.tokenizer / TOKENIZER),
         config.model,
         config.frame_stride,
         config.batch_size,
@@ -239,12 +242,16 @@ def train_video_model(config: VideoModelTraining) -> Path:
         config.compositional,
         config.unseen,
     )
-    masks = {t: m.tolist() for t, m in load_masks(config.data, shape.image_size).items()}
-    if config.init is not None and read_config(config.init).masks != masks:
-        raise TrainingError(
-            f"{config.init} was trained behind other masks than those in {config.data} (mask.png "
-            "beside a task's videos): copy them there"
-        )
+    masks = recorded_masks(config.data, shape.image_size)
+    earlier = {config.tokenizer: trained_behind}
+    if config.init is not None:
+        earlier[config.init] = read_config(config.init).masks
+    for folder, others in earlier.items():
+        if others != masks:
+            raise TrainingError(
+                f"{folder} was trained behind other masks than those in {config.data} (mask.png "
+                "beside a task's videos): copy them there"
+            )
     loop = Loop(config.loop, "video model", settings)
     codes = {t: encode_episodes(tokenizer, e, n) for n, (t, e) in enumerate(episodes.items())}
     preprocessing = recorded_preprocessing(episodes, config.unseen)
@@ -290,6 +297,8 @@ def _sums(config: VideoModelTraining, shown: tuple[str, ...]) -> Tensor | None:
 class _Settings:
     """What a resumed run must share with the run it continues."""
 
+    tokenizer: str
+    """sha256 of its weights: codes of another one mean something else"""
     model: VideoGPTConfig
     frame_stride: int
     batch_size: int

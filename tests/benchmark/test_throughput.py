@@ -1,11 +1,15 @@
 """The benchmark measures what it says; times themselves are no test."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from conftest import coded_frame, random_video_model, toy_bundle
 from viper_gym.benchmark.batching import measure_batching
+from viper_gym.benchmark.environments import measure_environment
 from viper_gym.benchmark.throughput import agreement, measure, policies, ratios
+from viper_gym.benchmark.turns import in_turns
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
 
@@ -47,3 +51,20 @@ def test_agreement_is_exact_where_history_does_not_matter():
     bundle.video_model.position[0].zero_()
     none = agreement(bundle, "a", [frames], "cpu")
     assert all(a.difference < 1e-5 and a.saw_tooth < 1e-5 for a in none)
+
+
+def test_turns_are_alike_and_warm_up_is_not_counted():
+    calls = []
+    ways = {name: partial(calls.append, name) for name in ("a", "b")}
+    found = in_turns(ways, turn=3, seconds=0.0, warm_up=2)
+    assert calls == [*"aabb", *"aaabbb"]
+    assert found.keys() == {"a", "b"} and min(found.values()) > 0
+
+
+def test_cost_of_a_registered_environment():
+    pytest.importorskip("dm_control", reason="needs the extra 'dmc'")
+    import viper_gym  # noqa: F401  (registers the ids)
+
+    cost = measure_environment("viper/dmc-cup_catch-v0", seconds=0.01, device="cpu", dtype="fp32")
+    assert cost.physics > 0 and cost.reset > 0
+    assert cost.step == cost.physics + cost.rendering + cost.reward

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import SyncVectorEnv
 
+from viper_gym.benchmark.turns import in_turns
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.wrappers.single import ViperRewardWrapper
 from viper_gym.wrappers.vector import ViperVectorRewardWrapper
@@ -59,7 +59,7 @@ def measure_batching(
 
     Args:
         frames: of an episode, uint8 (T, H, W, 3).
-        seconds: each of the three takes at least this long.
+        seconds: the slowest of the three takes at least this long.
     """
     make = lambda: Replay(frames)  # noqa: E731
     bare = SyncVectorEnv([make] * envs)
@@ -81,17 +81,6 @@ def measure_batching(
     for env in singles:
         env.reset()
     cycle = model.config.video_model.sequence_length * model.config.frame_stride
-    spent = dict.fromkeys(ways, 0.0)
-    count = 0
-    for way in ways.values():  # windows fill, code paths warm up
-        for _ in range(2 * cycle):
-            way()
-    while count < cycle or min(spent["single"], spent["vector"]) < seconds:
-        for name, way in ways.items():
-            began = time.perf_counter()
-            for _ in range(cycle):
-                way()
-            spent[name] += time.perf_counter() - began
-        count += cycle
-    ms = {name: 1000 * total / count for name, total in spent.items()}
+    # windows fill while it warms up
+    ms = in_turns(ways, turn=cycle, seconds=seconds, warm_up=2 * cycle)
     return Batching(envs, str(model.dtype).removeprefix("torch."), *ms.values())

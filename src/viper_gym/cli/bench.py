@@ -20,6 +20,18 @@ from viper_gym.cli.progress import progress
 from viper_gym.errors import UnknownTask
 
 
+def _ids(tasks: tuple[str, ...]) -> list[str]:
+    """Registered ids of these tasks, or all of them."""
+    found = {i: re.fullmatch(r"viper/[a-z]+-(.+)-v0", i) for i in gym.registry}
+    by_task = {match[1]: i for i, match in found.items() if match}
+    unknown = sorted(set(tasks) - set(by_task))
+    if unknown:
+        raise UnknownTask(
+            f"no registered environment shows {', '.join(unknown)}; see `viper-gym tasks`"
+        )
+    return [by_task[task] for task in tasks or by_task]
+
+
 def _kinds(env: str, checkpoint: str, device: str, dtype: str) -> dict[str, MakeEnvs]:
     """What `measure_step` compares."""
     from viper_gym.cli.train_agent import make_envs
@@ -42,11 +54,12 @@ class Bench:
     agreement with exact is measured on real episodes of the bundle.
     """
 
-    what: Annotated[Literal["likelihood", "wrappers", "agents"], tyro.conf.Positional] = (
-        "likelihood"
-    )
+    what: Annotated[
+        Literal["likelihood", "wrappers", "agents", "environments"], tyro.conf.Positional
+    ] = "likelihood"
     """likelihood: the methods; wrappers: one vector wrapper against a wrapper an environment;
-    agents: the parts of a step of both agents, on the first of `tasks`"""
+    agents: the parts of a step of both agents, on the first of `tasks`; environments: step and
+    reset of every registered id (or of `tasks`), each with its own checkpoint"""
     size: Literal["paper-dmc", "paper-atari", "bundle"] = "bundle"
     """what is timed: a network of the paper's size, or the checkpoint"""
     checkpoint: str = "dmc"
@@ -75,6 +88,8 @@ class Bench:
             self._wrappers()
         elif self.what == "agents":
             self._agents()
+        elif self.what == "environments":
+            self._environments()
         else:
             self._likelihood()
 
@@ -116,10 +131,7 @@ class Bench:
         from viper_gym.likelihood.precision import resolve_device
 
         task = (self.tasks or read_config(resolve(self.checkpoint)).tasks)[0]
-        ids = [i for i in gym.registry if re.fullmatch(rf"viper/[a-z]+-{re.escape(task)}-v0", i)]
-        if not ids:
-            raise UnknownTask(f"no registered environment shows '{task}'; see `viper-gym tasks`")
-        env = ids[0]
+        env = _ids((task,))[0]
         rows: list[dict[str, Any]] = []
         device = str(resolve_device(self.device))
         agents: tuple[Literal["drq", "dreamer"], ...] = ("drq", "dreamer")
@@ -147,6 +159,26 @@ class Bench:
         table.add_row("reward's share", *(f"{r['reward_share']:.0%}" for r in rows))
         Console().print(table)
         print(f"one step of one of {self.batch[0]} environments, {env}")
+
+    def _environments(self) -> None:
+        from viper_gym.benchmark.environments import measure_environment
+
+        rows, ids = [], _ids(self.tasks)
+        with progress("time", len(ids) * len(self.dtype)) as tick:
+            for env in ids:
+                for dtype in self.dtype:
+                    cost = measure_environment(env, self.seconds, self.device, dtype)
+                    rows.append({**asdict(cost), "step": cost.step, "dtype": dtype})
+                    tick()
+        if self.json:
+            print(json.dumps(rows, indent=2))
+            return
+        parts = ("physics", "rendering", "reward", "step", "reset")
+        table = Table("id", "dtype", *parts)
+        for row in rows:
+            table.add_row(row["env"], row["dtype"], *(f"{row[part]:.1f}" for part in parts))
+        Console().print(table)
+        print("milliseconds; step is the sum of the three before it")
 
     def _likelihood(self) -> None:
         from viper_gym.benchmark.suite_episodes import AUDIT_SEED, suite_episodes

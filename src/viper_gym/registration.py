@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 
-OWN = "auto"  # stands for what `checkpoints.json` names for the task
+OWN = "auto"  # stands for the suite's own bundles in `checkpoints.json`
 
 
 def register_all() -> None:
@@ -41,8 +41,8 @@ def make(
     """A task of a suite with VIPER reward: what `gym.make("viper/dmc-…")` returns.
 
     Args:
-        checkpoint: "auto" is the one that serves the task; None gives the bare environment with its
-            task reward, seen as the bundle's videos were: what the vector wrappers are put around.
+        checkpoint: "auto" is the suite's own; None gives the bare environment with its task
+            reward, seen as the bundle's videos were: what the vector wrappers are put around.
         observation: "pixels" or "state"; the reward comes from pixels either way.
         action_repeat: control steps an action is held; a checkpoint knows its own only.
         reward: arguments of `ViperRewardWrapper` (bonus, beta, reward_scale, …).
@@ -60,20 +60,12 @@ def make(
     if checkpoint is None:
         return env
     if checkpoint == OWN:
-        checkpoint = _own(suite, task)
+        checkpoint = suite
     wrapped = ViperRewardWrapper(env, checkpoint, task, revision=revision, device=device, **reward)
     recorded = wrapped._saved_kwargs
     given: dict[str, Any] = {"checkpoint": checkpoint, **reward}
     env.spec_kwargs = {k: recorded[k] for k in given if k in ("checkpoint", "bonus")}
     return wrapped
-
-
-def _own(suite: str, task: str) -> str:
-    from viper_gym.checkpoints.index import entry_of
-
-    entry = entry_of(suite, task)
-    assert entry is not None  # or there would be no id
-    return entry.alias
 
 
 def make_vec(
@@ -125,7 +117,7 @@ def make_vec(
     if checkpoint is None:
         return envs
     if checkpoint == OWN:
-        checkpoint = _own(suite, task)
+        checkpoint = suite
     return ViperVectorRewardWrapper(
         envs, checkpoint, task, revision=revision, device=device, **reward
     )

@@ -7,16 +7,22 @@ from importlib import resources
 from pathlib import Path
 
 from viper_gym.checkpoints.hub_options import HubOptions
-from viper_gym.checkpoints.index import CheckpointEntry, read_index
+from viper_gym.checkpoints.index import CheckpointEntry, entry_of, read_index
 from viper_gym.errors import CheckpointError, HubUnavailable
 
 logger = logging.getLogger("viper_gym")
 
 
 def resolve(
-    checkpoint: str, revision: str | None = None, options: HubOptions | None = None
+    checkpoint: str,
+    revision: str | None = None,
+    options: HubOptions | None = None,
+    task: str | None = None,
 ) -> Path:
     """The folder of a checkpoint: an existing folder, an alias, or a Hub repository.
+
+    Args:
+        task: what it is for; of a suite with several bundles the one that knows it is taken.
 
     Raises:
         CheckpointError: none of them, or the Hub's answer; see `hub.download`.
@@ -26,6 +32,8 @@ def resolve(
         return Path(checkpoint)
     entry = read_index().get(checkpoint)
     if entry is not None:
+        if task is not None and checkpoint == entry.suite:
+            entry = entry_of(entry.suite, task) or entry
         return _of_entry(entry, revision, options)
     if checkpoint.count("/") == 1 and not checkpoint.startswith((".", "/", "~")):
         return _download(checkpoint, revision, options, {})

@@ -93,6 +93,11 @@ class Bench:
         else:
             self._likelihood()
 
+    @property
+    def _first(self) -> str | None:
+        """Of the tasks that were asked for: it says which of a suite's bundles is meant."""
+        return next(iter(self.tasks), None)
+
     def _wrappers(self) -> None:
         from viper_gym.benchmark.batching import measure_batching
         from viper_gym.benchmark.suite_episodes import AUDIT_SEED, suite_episodes
@@ -103,7 +108,7 @@ class Bench:
         with progress("time", len(self.dtype) * len(sizes)) as tick:
             for dtype in self.dtype:
                 model = VideoRewardModel.from_pretrained(
-                    self.checkpoint, device=self.device, dtype=dtype
+                    self.checkpoint, task=self._first, device=self.device, dtype=dtype
                 )
                 task = (self.tasks or model.tasks)[0]
                 found = suite_episodes(task, {"random": 1}, self.out, AUDIT_SEED, workers=0)
@@ -130,7 +135,7 @@ class Bench:
         from viper_gym.cli.train_agent import AgentTraining, make_agent
         from viper_gym.likelihood.precision import resolve_device
 
-        task = (self.tasks or read_config(resolve(self.checkpoint)).tasks)[0]
+        task = (self.tasks or read_config(resolve(self.checkpoint, task=self._first)).tasks)[0]
         env = _ids((task,))[0]
         rows: list[dict[str, Any]] = []
         device = str(resolve_device(self.device))
@@ -193,7 +198,11 @@ class Bench:
         from viper_gym.checkpoints.resolve import resolve
 
         real = self.size == "bundle"
-        bundle = load_bundle(resolve(self.checkpoint)) if real else untrained_bundle(self.size)
+        bundle = (
+            load_bundle(resolve(self.checkpoint, task=self._first))
+            if real
+            else untrained_bundle(self.size)
+        )
         methods = 1 + len(policies(bundle.config.video_model.sequence_length))
         with progress("time", len(self.batch) * len(self.dtype) * methods) as tick:
             timed = measure(

@@ -56,7 +56,7 @@ class Evaluate:
                 "--mode, --window and --context change what the scale was calibrated for: add "
                 "--calibrate"
             )
-        folder = resolve(self.checkpoint)
+        folder = resolve(self.checkpoint, task=next(iter(self.tasks), None))
         if self.calibrate:
             calibrate_checkpoint(self, CALIBRATION, CALIBRATION_SEED)
         audits = audit_checkpoint(
@@ -98,7 +98,9 @@ def audit_checkpoint(
     from viper_gym.benchmark.suite_episodes import suite_episodes
     from viper_gym.likelihood.reward_model import VideoRewardModel
 
-    model = VideoRewardModel.from_pretrained(checkpoint, device=device)
+    model = VideoRewardModel.from_pretrained(
+        checkpoint, task=next(iter(tasks), None), device=device
+    )
     chosen = list(tasks or model.tasks)
     for task in chosen:
         model.task_index(task)  # an unknown name fails before the long work
@@ -128,7 +130,7 @@ def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -
     from viper_gym.checkpoints.resolve import resolve
     from viper_gym.likelihood.reward_model import VideoRewardModel
 
-    folder = resolve(options.checkpoint)
+    folder = resolve(options.checkpoint, task=next(iter(options.tasks), None))
     config = read_config(folder)
     policy = _policy(options, config.policy)
     if policy != config.policy:

@@ -26,7 +26,9 @@ class Sample:
         from viper_gym.data.videos import read_video
         from viper_gym.likelihood.reward_model import VideoRewardModel
 
-        model = VideoRewardModel.from_pretrained(self.checkpoint, device=self.device)
+        model = VideoRewardModel.from_pretrained(
+            self.checkpoint, task=self.task, device=self.device
+        )
         task = model.tasks[model.task_index(self.task)]
         episode = read_video(self.video, model.image_size)
         rollout_gif(model, task, episode, self.out, self.frames)

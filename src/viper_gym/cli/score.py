@@ -28,7 +28,9 @@ class Score:
         from viper_gym.errors import VideoDataError
         from viper_gym.likelihood.reward_model import VideoRewardModel
 
-        model = VideoRewardModel.from_pretrained(self.checkpoint, device=self.device)
+        model = VideoRewardModel.from_pretrained(
+            self.checkpoint, task=self.task, device=self.device
+        )
         episode = read_video(self.video, model.image_size)
         if len(episode.frames) < 2:
             raise VideoDataError(f"{self.video}: one frame only; a reward needs two")

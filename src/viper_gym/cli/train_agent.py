@@ -137,8 +137,8 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
     suite = spec.kwargs["suite"]
     checkpoint, revision = kwargs.pop("checkpoint", suite), kwargs.pop("revision", None)
     device, dtype = kwargs.pop("device", "auto"), kwargs.pop("dtype", "auto")
-    model = shared_reward_model(str(resolve(checkpoint, revision)), device, dtype)
     task = spec.kwargs["task"]
+    model = shared_reward_model(str(resolve(checkpoint, revision, task=task)), device, dtype)
     scale = model.scale(
         task, kwargs.pop("reward_scale", "calibrated"), kwargs.pop("reward_clip", None)
     )

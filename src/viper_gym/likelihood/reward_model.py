@@ -78,6 +78,7 @@ class VideoRewardModel:
         checkpoint: str | Path,
         revision: str | None = None,
         *,
+        task: str | None = None,
         cache_dir: str | Path | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
@@ -90,6 +91,7 @@ class VideoRewardModel:
             checkpoint: the folder, alias or owner/name.
             revision: branch, tag or commit of the repository; a commit that is in the cache is
                 loaded without a request.
+            task: what it is for, where a suite ("dmc") has several bundles.
             cache_dir, token, local_files_only, force_download: see `HubOptions`.
             options: of the class: `device`, `dtype`, ….
 
@@ -98,7 +100,7 @@ class VideoRewardModel:
             CheckpointError: nothing usable under that name.
         """
         hub = HubOptions(cache_dir, token, local_files_only, force_download)
-        model = cls(load_bundle(resolve(str(checkpoint), revision, hub)), **options)
+        model = cls(load_bundle(resolve(str(checkpoint), revision, hub, task)), **options)
         model.source = str(checkpoint)
         return model
 

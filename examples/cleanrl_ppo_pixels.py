@@ -88,7 +88,7 @@ def main(args: Args) -> None:
     torch.manual_seed(args.seed)
     envs = gym.make_vec(f"viper_gym:viper/dmc-{args.task}-v0", args.num_envs, checkpoint=None)
     envs = ViperVectorRewardWrapper(
-        envs, args.checkpoint, task=args.task, bonus="rnd", beta=args.beta, reward_clip=(0, 1.5)
+        envs, args.checkpoint, task=args.task, bonus="rnd", beta=args.beta, reward_clip="calibrated"
     )
     envs = NormalizeReward(envs, gamma=args.gamma)
     T, N, A = args.num_steps, args.num_envs, envs.single_action_space.shape[0]

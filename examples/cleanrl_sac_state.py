@@ -94,7 +94,7 @@ def main(args: Args) -> None:
         f"viper_gym:viper/dmc-{args.task}-v0", args.num_envs, checkpoint=None, observation="state"
     )
     envs = ViperVectorRewardWrapper(
-        envs, args.checkpoint, task=args.task, bonus="rnd", beta=args.beta, reward_clip=(0, 1.5)
+        envs, args.checkpoint, task=args.task, bonus="rnd", beta=args.beta, reward_clip="calibrated"
     )
     D, A = envs.single_observation_space.shape[0], envs.single_action_space.shape[0]
     actor = Actor(D, A)

@@ -39,7 +39,7 @@ class Args:
 def main(args: Args) -> None:
     venv = make_vec_env(args.env, args.envs, args.seed, env_kwargs={"checkpoint": None})
     venv = ViperVecEnvWrapper(
-        venv, args.checkpoint, task=args.task, bonus="rnd", beta=args.beta, reward_clip=(0, 1.5)
+        venv, args.checkpoint, task=args.task, bonus="rnd", beta=args.beta, reward_clip="calibrated"
     )
     venv = VecFrameStack(venv, 3)
     model = PPO(

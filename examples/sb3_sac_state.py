@@ -45,9 +45,9 @@ class Args:
     fade: int = 0
     """steps over which that weight falls to zero, for tasks once learned and left again out of
     curiosity; 0 keeps it"""
-    clip_low: float = 0.0
-    """lower bound of the scaled reward (0: best cheap behaviour, 1: expert); at 0 nothing that is
-    cheap pays more than anything else, so that agents do not settle on the calmest of it"""
+    clip_low: float | None = None
+    """lower bound of the scaled reward (0: best cheap behaviour, 1: expert), so that agents do not
+    settle on the calmest way to fail; what doing nothing pays if left out"""
     eval_every: int = 10_000
     """steps between deterministic evaluation episodes"""
     final_episodes: int = 10
@@ -67,7 +67,7 @@ def make(args: Args, envs: int, seed: int, beta: float) -> ViperVecEnvWrapper:
         venv,
         args.checkpoint,
         task=args.env.rsplit("/", 1)[1].split("-")[1],  # viper/dmc-TASK-v0
-        reward_clip=(args.clip_low, 1.5),
+        reward_clip="calibrated" if args.clip_low is None else (args.clip_low, 1.5),
         bonus="rnd" if beta else None,
         beta=beta,
     )

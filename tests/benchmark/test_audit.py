@@ -6,12 +6,13 @@ import torch
 
 from conftest import SIZE, random_video_model, toy_bundle
 from viper_gym.benchmark.audit import audit_task, summary
-from viper_gym.benchmark.calibration import calibrate
+from viper_gym.benchmark.calibration import calibrate, context_offsets
 from viper_gym.benchmark.metrics import gap_in_deviations, share_of_pairs, spearman
 from viper_gym.benchmark.still import still_episodes
 from viper_gym.data.episodes import Episode
 from viper_gym.errors import CheckpointError
 from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.models.context import ContextPolicy
 
 
 def test_metrics_on_hand_computed_numbers():
@@ -62,6 +63,26 @@ def test_audit_of_a_reward_that_ranks(episodes):
     levels = config.calibration["a"]
     assert audit.late_levels["zero"] < audit.best_late["zero"]
     assert levels.low == audit.best_late["zero"] < levels.high == audit.late_levels["expert"]
+
+
+def test_offsets_compare_the_same_frames_with_more_and_less_context(episodes):
+    experts = episodes["expert"]
+    assert np.allclose(context_offsets(brightness_model(), "a", experts), 0.0, atol=1e-3)
+    bundle = toy_bundle(random_video_model(), 2, tasks=("a", "b"))
+    model = VideoRewardModel(bundle, "cpu", "fp32", ContextPolicy("refresh"))
+    offsets = context_offsets(model, "a", experts)
+    assert len(offsets) == 4 and max(offsets) - min(offsets) > 0.01
+    assert sum(offsets[2:]) == pytest.approx(0.0, abs=1e-3)  # what a full window goes through
+    alone = VideoRewardModel(bundle, "cpu", "fp32", ContextPolicy("exact", window=1))
+    full = VideoRewardModel(bundle, "cpu", "fp32", ContextPolicy("exact"))
+    means = [
+        np.concatenate([m.log_prob(e.frames[None], "a")[0, 8:] for e in experts]).mean()
+        for m in (alone, full)
+    ]
+    assert offsets[0] - offsets[3] == pytest.approx(means[0] - means[1], abs=1e-3)
+    joint = VideoRewardModel(bundle, "cpu", "fp32", ContextPolicy("exact", mode="joint"))
+    assert context_offsets(joint, "a", experts) == ()
+    assert context_offsets(model, "a", [video(np.full(8, 3.0))]) == ()  # too short
 
 
 def test_stopping_where_a_cheap_behaviour_ended_is_cheap_too(episodes):

@@ -10,6 +10,7 @@ from viper_gym.benchmark.batching import measure_batching
 from viper_gym.benchmark.environments import measure_environment
 from viper_gym.benchmark.throughput import agreement, measure, policies, ratios
 from viper_gym.benchmark.turns import in_turns
+from viper_gym.data.episodes import Episode
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
 
@@ -41,15 +42,21 @@ def test_policies_keep_the_shares_of_the_context_asked_for():
 def test_agreement_is_exact_where_history_does_not_matter():
     """A model without attention to the past has no difference; one with has some, and ranks."""
     frames = np.stack([coded_frame(t // 5, t) for t in range(60)])
+    draws = np.random.default_rng(0).integers(0, 16, (800, 2))  # no period that meets a refresh's
+    other = np.stack([coded_frame(*pair) for pair in draws])
+    experts, shown = [Episode(other, None)], [Episode(frames, None)]
     bundle = toy_bundle(random_video_model(length=8), 2)
-    some = agreement(bundle, "a", [frames], "cpu")
+    some = agreement(bundle, "a", experts, shown, "cpu")
     assert [a.method for a in some] == ["refresh 1", "refresh 2", "refresh 4", "refresh 5"]
     assert all(a.difference > 1e-4 and -1 <= a.rank_correlation <= 1 for a in some)
+    # on the episode that set the offsets little of the saw-tooth is left
+    same = agreement(bundle, "a", experts, experts, "cpu")
+    assert all(a.corrected < 0.7 * a.saw_tooth for a in same)
     for block in bundle.video_model.blocks:
         block.attention.out.weight.zero_()
         block.attention.out.bias.zero_()
     bundle.video_model.position[0].zero_()
-    none = agreement(bundle, "a", [frames], "cpu")
+    none = agreement(bundle, "a", experts, shown, "cpu")
     assert all(a.difference < 1e-5 and a.saw_tooth < 1e-5 for a in none)
 
 

@@ -1,5 +1,6 @@
 """Two engines, one definition."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -77,7 +78,7 @@ def test_partial_resets_start_fresh_episodes(policy, stride, local):
     codes, task = random_codes(envs, steps), torch.arange(envs) % 2
     stream = StreamingLikelihood(model, envs, stride, policy, task)
     starts = [[0] for _ in range(envs)]
-    live = []
+    live, contexts = [], []
     for t in range(steps):
         reset = torch.rand(envs, generator=generator) < 0.1
         if t and reset.any():
@@ -85,7 +86,8 @@ def test_partial_resets_start_fresh_episodes(policy, stride, local):
             for env in reset.nonzero()[:, 0].tolist():
                 starts[env].append(t)
         live.append(stream.score(codes[:, t]))
-    scores = torch.stack(live, 1)
+        contexts.append(stream.context_frames())
+    scores, context = torch.stack(live, 1), torch.stack(contexts, 1).numpy()
     assert sum(map(len, starts)) > envs  # some did reset
     for env in range(envs):
         for first, last in zip(starts[env], [*starts[env][1:], steps], strict=True):
@@ -93,6 +95,8 @@ def test_partial_resets_start_fresh_episodes(policy, stride, local):
                 model, codes[env : env + 1, first:last], task[env : env + 1], stride, policy
             )
             assert torch.allclose(scores[env, first:last], alone[0], atol=1e-4)
+            said = policy.context_frames(np.arange(last - first), stride, 4)
+            assert (context[env, first:last] == said).all()
 
 
 def test_order_of_environments_commutes(local):

@@ -1,11 +1,13 @@
 """`VideoRewardModel`: what a bundle's calibration is valid for, and its options."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from conftest import random_video_model, small_bundle, toy_bundle
-from viper_gym.checkpoints.bundle import Bundle, save_bundle
+from viper_gym.checkpoints.bundle import Bundle, Calibration, save_bundle
 from viper_gym.errors import CheckpointError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.shared import shared_reward_model
@@ -23,13 +25,45 @@ def test_a_calibration_made_under_another_policy_is_refused(policy):
     other = VideoRewardModel(bundle, "cpu", "fp32", policy=policy)
     with pytest.raises(CheckpointError, match="calibrate"):
         other.scale("a")
-    assert other.scale("a", "raw")(-3.0) == -3.0
+    assert other.scale("a", "raw")(np.array(-3.0), np.array(0)) == -3.0
 
 
 def test_refresh_and_exact_share_a_calibration():
     bundle = toy_bundle(random_video_model())
     exact = VideoRewardModel(bundle, "cpu", "fp32", policy=ContextPolicy("exact"))
     assert exact.scale("a").high == -10.0
+
+
+def test_the_scale_takes_off_what_the_number_of_context_frames_does():
+    """Offsets by hand: stride 2, a window of 4, of which 2 are kept when it is full."""
+    bundle = toy_bundle(random_video_model(length=4), stride=2)
+    levels = Calibration(-20.0, -10.0, by_context=(-5.0, -2.0, -1.0, 1.0))
+    bundle.config = replace(bundle.config, calibration={"a": levels})
+    model = VideoRewardModel(bundle, "cpu", "fp32", ContextPolicy("refresh"))
+    context = np.array([0, 0, 1, 1, 2, 2, 3, 3, 2, 2, 3, 3, 2])
+    log_prob = -15.0 + np.array(levels.by_context)[context]
+    assert np.allclose(model.scaled(log_prob, "a"), 0.5)
+    assert np.allclose(model.scaled(log_prob, "a", "raw"), log_prob[1:])
+
+
+def test_offsets_must_fit_the_window(tmp_path):
+    bundle = small_bundle()
+    config = replace(bundle.config, calibration={"a": Calibration(-3, -1, by_context=(0.0, 0.0))})
+    save_bundle(replace(bundle, config=config), tmp_path)
+    with pytest.raises(CheckpointError, match="by_context has 2 entries, the window 4"):
+        VideoRewardModel.from_pretrained(tmp_path)
+
+
+def test_calibrated_bounds_pay_nothing_less_than_doing_nothing():
+    bundle = toy_bundle(random_video_model(), tasks=("a", "b"))
+    levels = {"a": Calibration(-20.0, -10.0, idle=-25.0), "b": Calibration(-20.0, -10.0, idle=-9.0)}
+    bundle.config = replace(bundle.config, calibration=levels)
+    model = VideoRewardModel(bundle, "cpu", "fp32")
+    assert model.scale("a", clip="calibrated").clip == (-0.5, 1.5)
+    assert model.scale("b", clip="calibrated").clip == (0.0, 1.5)
+    for kind, clip in (("raw", "calibrated"), ("calibrated", "expert")):
+        with pytest.raises(ValueError, match="reward_clip must be two numbers"):
+            model.scale("a", kind, clip)
 
 
 def test_the_tokenizer_may_run_in_bf16_while_likelihoods_stay_fp32(rng):

@@ -41,6 +41,8 @@ class TaskAudit:
     episodes: dict[str, int] = field(default_factory=dict)
     auroc_random: float = float("nan")
     spearman: float = float("nan")
+    spearman_clipped: float = float("nan")
+    """the same of returns under `reward_clip="calibrated"`"""
     spearman_within: float = float("nan")
     beats: dict[str, float] = field(default_factory=dict)
     """behaviour -> share of pairs of episodes the expert wins"""
@@ -124,6 +126,14 @@ def audit_task(
         audit.auroc_random = share_of_pairs(expert_means, _means(scored["random"]))
     if "graded" in scored:
         audit.spearman, audit.spearman_within = _rank_correlations(scored["graded"])
+        if task in model.config.calibration:
+            paid = [
+                model.scaled(s.log_prob, task, clip="calibrated").mean() for s in scored["graded"]
+            ]
+            audit.spearman_clipped = spearman(
+                np.array(paid),
+                np.array([s.episode.task_return for s in scored["graded"]]),
+            )
     _against_cheap(audit, scored, cheap)
     if "stop" in scored:
         stopped = _only_failures(scored["stop"], experts)
@@ -264,6 +274,7 @@ def summary(audit: TaskAudit) -> dict[str, Any]:
     return {
         "auroc_random": audit.auroc_random,
         "spearman": audit.spearman,
+        "spearman_clipped": audit.spearman_clipped,
         "spearman_within": audit.spearman_within,
         "beats_frozen": audit.beats_frozen,
         "beats_shuffled": audit.beats_shuffled,

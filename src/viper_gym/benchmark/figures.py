@@ -36,11 +36,11 @@ def reward_figure(
     model: VideoRewardModel, audit: TaskAudit, scored: dict[str, list[Scored]], path: Path
 ) -> None:
     """Figure 5: reward curves with frames above (left), VIPER against task return (right)."""
-    scale = model.scale(audit.task) if audit.task in model.config.calibration else None
-    unit = "VIPER reward (0 cheap, 1 expert)" if scale else "nats a frame"
+    calibrated = audit.task in model.config.calibration
+    unit = "VIPER reward (0 cheap, 1 expert)" if calibrated else "nats a frame"
 
     def values(item: Scored) -> np.ndarray:
-        return scale(item.log_prob[1:]) if scale else item.log_prob[1:]
+        return model.scaled(item.log_prob, audit.task) if calibrated else item.log_prob[1:]
 
     shown: list[str] = [name for name in ("expert", "random") if name in scored]
     figure = plt.figure(figsize=(12, 2.2 + 1.1 * len(shown)), layout="constrained")

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from viper_gym.benchmark.calibration import context_offsets
 from viper_gym.benchmark.metrics import spearman
 from viper_gym.checkpoints.bundle import Bundle, BundleConfig, frozen
+from viper_gym.data.episodes import Episode
 from viper_gym.likelihood.frame_stream import FrameStream
 from viper_gym.likelihood.precision import autocast
 from viper_gym.likelihood.reward_model import VideoRewardModel
@@ -50,6 +52,8 @@ class Agreement:
     """mean absolute, nats a token"""
     saw_tooth: float
     """spread of the mean difference over the number of context frames, nats a token"""
+    corrected: float
+    """the same once the expert's offset for each number of frames is taken off"""
     rank_correlation: float
     """Spearman within an episode, the lowest over the episodes"""
 
@@ -111,7 +115,9 @@ def measure(
                     torch.cuda.reset_peak_memory_stats()
                 step, state = _stepper(model, method, batch, frames)
                 cycle = max(1, length - policy.kept(length)) * model.config.frame_stride
-                per_step = _time(step, length * model.config.frame_stride, cycle, seconds)
+                # a window that is always recomputed is always full
+                fills = 2 if method == "recompute" else length * model.config.frame_stride
+                per_step = _time(step, fills, cycle, seconds)
                 if model.device.type == "cuda":
                     memory = float(torch.cuda.max_memory_allocated())
                 else:
@@ -155,56 +161,65 @@ def _stepper(
 
 
 def _time(step: Callable[[int], Any], warm_up: int, cycle: int, seconds: float) -> float:
-    """Seconds a step in the steady state, over whole cycles."""
-    t = 0
-    # windows fill over `warm_up` steps; slow methods have no such phase and need few
-    started = time.perf_counter()
-    while t < warm_up and (t < 3 or cycle > 1 or time.perf_counter() - started < seconds):
+    """Seconds a step in the steady state (windows fill over `warm_up` steps), over whole cycles."""
+    for t in range(warm_up):
+        step(t)
+    t, started = warm_up, time.perf_counter()
+    while time.perf_counter() - started < seconds or (t - warm_up) % cycle:
         step(t)
         t += 1
-    first, started = t, time.perf_counter()
-    while time.perf_counter() - started < seconds or (t - first) % cycle:
-        step(t)
-        t += 1
-    return (time.perf_counter() - started) / (t - first)
+    return (time.perf_counter() - started) / (t - warm_up)
 
 
 def agreement(
-    bundle: Bundle, task: str, episodes: list[np.ndarray], device: str = "auto"
+    bundle: Bundle,
+    task: str,
+    experts: list[Episode],
+    episodes: list[Episode],
+    device: str = "auto",
 ) -> list[Agreement]:
     """Difference of every policy from `exact` on real episodes, fp32.
 
     Args:
-        episodes: uint8 (T, H, W, 3) each.
+        experts: set the offset for each number of context frames (`context_offsets`).
+        episodes: those that are compared; others than `experts`.
     """
     config = bundle.config
     length, stride = config.video_model.sequence_length, config.frame_stride
+    frames = [e.frames for e in episodes]
     reference = VideoRewardModel(bundle, device, "fp32", ContextPolicy("exact"))
-    exact = [reference.log_prob(e[None], task, per_token=True)[0] for e in episodes]
+    exact = [reference.log_prob(f[None], task, per_token=True)[0] for f in frames]
     result = []
     for method, policy in policies(length).items():
         if policy.kind == "exact":
             continue
         model = VideoRewardModel(bundle, device, "fp32", policy)
-        scores = [model.log_prob(e[None], task, per_token=True)[0] for e in episodes]
-        keep = policy.kept(length)
+        scores = [model.log_prob(f[None], task, per_token=True)[0] for f in frames]
         by_context: dict[int, list[float]] = {}
         for a, b in zip(scores, exact, strict=True):
-            for t in range(length * stride, len(a)):  # from the first full window on
-                position = (t // stride - length) % (length - keep)
-                by_context.setdefault(position, []).append(float(a[t] - b[t]))
-        means = [float(np.mean(v)) for v in by_context.values()]
+            steps = np.arange(length * stride, len(a))  # from the first full window on
+            contexts = policy.context_frames(steps, stride, length)
+            for t, context in zip(steps, contexts, strict=True):
+                by_context.setdefault(int(context), []).append(float(a[t] - b[t]))
+        offsets = context_offsets(model, task, experts)
+        means = {c: float(np.mean(v)) for c, v in by_context.items()}
+        left = {c: m - offsets[c] / model.tokens_per_frame for c, m in means.items() if offsets}
         result.append(
             Agreement(
                 method,
                 difference=float(
                     np.mean([np.abs(a - b).mean() for a, b in zip(scores, exact, strict=True)])
                 ),
-                saw_tooth=max(means) - min(means),
+                saw_tooth=_spread(means),
+                corrected=_spread(left or means),
                 rank_correlation=min(spearman(a, b) for a, b in zip(scores, exact, strict=True)),
             )
         )
     return result
+
+
+def _spread(values: dict[int, float]) -> float:
+    return max(values.values()) - min(values.values())
 
 
 def ratios(rows: list[Row]) -> list[dict[str, Any]]:

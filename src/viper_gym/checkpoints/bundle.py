@@ -50,6 +50,12 @@ class Calibration:
     high: float
     source: str = ""
     """which behaviour set `low`, and on what episodes"""
+    idle: float | None = None
+    """level of doing nothing, the floor of `reward_clip="calibrated"`; None: `low`"""
+    by_context: tuple[float, ...] = ()
+    """what expert frames with 0, 1, … frames of context have above the same frames with the
+    most, on average: taken off before scaling, so that the scale does not follow the context's
+    length; empty: nothing is"""
 
 
 @dataclass(frozen=True)
@@ -165,6 +171,13 @@ def _check_fit(config: BundleConfig, where: str) -> None:
         config.policy.kept(video.sequence_length)
     except ValueError as error:
         raise CheckpointError(f"{where}: policy: {error}") from error
+    window = config.policy.length(video.sequence_length)
+    for task, levels in config.calibration.items():
+        if levels.by_context and len(levels.by_context) != window:
+            raise CheckpointError(
+                f"{where}: calibration of {task}: by_context has {len(levels.by_context)} entries, "
+                f"the window {window} frames"
+            )
     size = tokenizer.image_size
     for task, mask in config.masks.items():
         if task not in config.tasks or torch.tensor(mask).shape != (size, size):

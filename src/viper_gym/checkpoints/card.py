@@ -65,11 +65,12 @@ def model_card(config: BundleConfig, repo_id: str | None = None, license: str | 
         lines += [
             "## Scale, nats a frame",
             "",
-            "| task | reward 0 | reward 1 | set by |",
-            "|---|---|---|---|",
+            "| task | reward 0 | reward 1 | doing nothing | set by |",
+            "|---|---|---|---|---|",
         ]
         lines += [
-            f"| {t} | {c.low:.2f} | {c.high:.2f} | {c.source} |"
+            f"| {t} | {c.low:.2f} | {c.high:.2f} | {c.low if c.idle is None else c.idle:.2f} "
+            f"| {c.source} |"
             for t, c in config.calibration.items()
         ]
         lines += [""]
@@ -102,15 +103,15 @@ def _evaluation_lines(config: BundleConfig) -> list[str]:
         "",
         f"`{config.evaluation['command']}`",
         "",
-        "| task | AUROC random | Spearman | within | beats cheap | best cheap | gap (sd) "
+        "| task | AUROC random | Spearman | clipped | within | beats cheap | best cheap | gap (sd) "
         "| beats frozen | beats shuffled |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    keys = ("auroc_random", "spearman", "spearman_within", "beats_cheap", "best_cheap", "gap_sd",
-            "beats_frozen", "beats_shuffled")  # fmt: skip
+    keys = ("auroc_random", "spearman", "spearman_clipped", "spearman_within", "beats_cheap",
+            "best_cheap", "gap_sd", "beats_frozen", "beats_shuffled")  # fmt: skip
     tasks = config.evaluation["tasks"]
     for task, figures in tasks.items():
-        rows.append("| " + " | ".join([task, *(str(figures[k]) for k in keys)]) + " |")
+        rows.append("| " + " | ".join([task, *(str(figures.get(k, "")) for k in keys)]) + " |")
     rows += ["", "Shares of pairs and rank correlations; in words:", ""]
     rows += [f"- {task}: {line}" for task, figures in tasks.items() for line in figures["verdict"]]
     return [*rows, ""]

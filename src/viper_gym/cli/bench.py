@@ -214,10 +214,10 @@ class Bench:
             chosen = self.tasks or bundle.config.tasks
             with progress("agreement", len(chosen)) as tick:
                 for task in chosen:
-                    counts = {"expert": 1, "graded": 3}
+                    counts = {"expert": 3, "graded": 3}
                     found = suite_episodes(task, counts, self.out, AUDIT_SEED, workers=0)
-                    episodes = [e.frames for items in found.values() for e in items]
-                    agreements[task] = agreement(bundle, task, episodes, self.device)
+                    experts, others = found["expert"][1:], found["expert"][:1] + found["graded"]
+                    agreements[task] = agreement(bundle, task, experts, others, self.device)
                     tick()
         if self.json:
             by_task = {t: [asdict(a) for a in items] for t, items in agreements.items()}
@@ -235,12 +235,14 @@ class Bench:
             )  # fmt: skip
         Console().print(table)
         if agreements:
-            table = Table("task", "method", "mean |difference|", "saw-tooth", "lowest rank corr.")
+            table = Table(
+                "task", "method", "mean |difference|", "saw-tooth", "corrected", "lowest rank corr."
+            )
             for task, items in agreements.items():
                 for a in items:
                     table.add_row(
                         task, a.method, f"{a.difference:.4f}", f"{a.saw_tooth:.4f}",
-                        f"{a.rank_correlation:.3f}",
+                        f"{a.corrected:.4f}", f"{a.rank_correlation:.3f}",
                     )  # fmt: skip
             Console().print(table)
             print("differences from 'exact' in nats a token; correlations within an episode")

@@ -123,7 +123,7 @@ def audit_checkpoint(
 
 def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -> None:
     from viper_gym.benchmark.audit import audit_task
-    from viper_gym.benchmark.calibration import calibrate
+    from viper_gym.benchmark.calibration import calibrate, context_offsets
     from viper_gym.benchmark.report import folder_source
     from viper_gym.benchmark.suite_episodes import suite_episodes
     from viper_gym.checkpoints.bundle import read_config, write_config
@@ -147,7 +147,8 @@ def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -
                     task, counts, cache, seed, options.workers, tick, options.suite
                 )
             audit, _ = audit_task(model, task, episodes, on_episode=tick)
-            config = calibrate(config, audit)
+            offsets = context_offsets(model, task, episodes["expert"])
+            config = calibrate(config, audit, offsets)
     write_config(config, folder)
 
 

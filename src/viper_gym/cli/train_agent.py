@@ -35,7 +35,7 @@ class AgentTraining:
     for dreamer, discrete ones)"""
     env_kwargs: dict[str, str] = field(default_factory=dict)
     """arguments for the environment, names and values (JSON or plain words), for instance
-    bonus rnd beta 0.5 reward_clip [0,1.5]"""
+    bonus rnd beta 0.5 reward_clip calibrated"""
     relabel: bool = False
     """score whole episodes in the replay when they end, with the batch engine (the authors' way),
     instead of every step in the environment: the same rewards, later; for viper/ ids"""
@@ -139,16 +139,15 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
     device, dtype = kwargs.pop("device", "auto"), kwargs.pop("dtype", "auto")
     task = spec.kwargs["task"]
     model = shared_reward_model(str(resolve(checkpoint, revision, task=task)), device, dtype)
-    scale = model.scale(
-        task, kwargs.pop("reward_scale", "calibrated"), kwargs.pop("reward_clip", None)
-    )
+    scale = kwargs.pop("reward_scale", "calibrated"), kwargs.pop("reward_clip", None)
+    model.scale(task, *scale)  # what does not fit is said before anything is played
 
     bare: Any = gym.make(env, checkpoint=None, **kwargs).unwrapped  # a live reward looks, too
     check_preprocessing(bare.preprocessing, model.config.preprocessing.get(task, {}), task)
     bare.close()
 
     def relabel(frames: np.ndarray) -> np.ndarray:
-        return scale(model.log_prob(frames[None], task)[0, 1:])
+        return model.scaled(model.log_prob(frames[None], task)[0], task, *scale)
 
     return relabel, {**kwargs, "checkpoint": None}
 

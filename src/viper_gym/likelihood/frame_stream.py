@@ -52,6 +52,11 @@ class FrameStream:
         with autocast(self._model.device, self._model.dtype):
             return finite(self._engine.score(codes, which).sum((1, 2)))
 
+    def context_frames(self, envs: np.ndarray | None = None) -> np.ndarray:
+        """How many frames of context the newest frames of `envs` were scored with: int (m,)."""
+        which = None if envs is None else torch.from_numpy(envs).to(self._model.device)
+        return self._engine.context_frames(which).cpu().numpy()
+
     def features(self, envs: np.ndarray) -> np.ndarray:
         """The tokenizer's code vectors of the newest frames of the environments `envs`, int (m,).
 

@@ -29,7 +29,7 @@ from viper_gym.likelihood.precision import (
     resolve_device,
     resolve_dtype,
 )
-from viper_gym.likelihood.scaling import RewardScale, ScaleKind
+from viper_gym.likelihood.scaling import CEILING, Clip, RewardScale, ScaleKind
 from viper_gym.models.context import ContextPolicy
 from viper_gym.models.frames import check_frames, to_input, to_uint8
 
@@ -168,19 +168,31 @@ class VideoRewardModel:
         self,
         task: str | None,
         kind: ScaleKind = "calibrated",
-        clip: tuple[float, float] | None = None,
+        clip: Clip = None,
     ) -> RewardScale:
         """The scale of a task: calibrated (0 best cheap behaviour, 1 expert), per_token or raw.
 
+        Args:
+            clip: bounds of the scaled reward. Between "calibrated" ones nothing that is worse than
+                doing nothing is paid less: of two ways to fail the calmer one is likelier, and
+                without a floor agents settle there (docs/decisions.md, "Scale and bonus").
+
         Raises:
+            ValueError: no such kind, or calibrated bounds for another scale.
             CheckpointError: the bundle has no calibration for the task, or one that was made
                 with another mode or window.
         """
         name = self.tasks[self.task_index(task)]
+        if isinstance(clip, str) and (clip != "calibrated" or kind != "calibrated"):
+            raise ValueError(
+                "reward_clip must be two numbers, None or (where reward_scale is calibrated) "
+                f"'calibrated'; got {clip!r} with reward_scale={kind!r}"
+            )
+        bounds = None if isinstance(clip, str) else clip
         if kind == "raw":
-            return RewardScale(0.0, 1.0, clip)
+            return RewardScale(0.0, 1.0, bounds)
         if kind == "per_token":
-            return RewardScale(0.0, float(self.tokens_per_frame), clip)
+            return RewardScale(0.0, float(self.tokens_per_frame), bounds)
         if kind != "calibrated":
             raise ValueError(f"reward_scale must be calibrated, per_token or raw, got {kind!r}")
         if name not in self.config.calibration:
@@ -197,7 +209,33 @@ class VideoRewardModel:
                 "calibrate it for them, or take reward_scale='per_token' or 'raw'"
             )
         levels = self.config.calibration[name]
-        return RewardScale(levels.low, levels.high, clip)
+        if isinstance(clip, str):
+            idle = levels.low if levels.idle is None else min(levels.low, levels.idle)
+            bounds = ((idle - levels.low) / (levels.high - levels.low), CEILING)
+        offsets = levels.by_context if self.policy.mode == "conditional" else ()
+        return RewardScale(levels.low, levels.high, bounds, offsets)
+
+    def scaled(
+        self,
+        log_prob: np.ndarray,
+        task: str | None,
+        kind: ScaleKind = "calibrated",
+        clip: Clip = None,
+    ) -> np.ndarray:
+        """Rewards of whole episodes, the numbers that the live wrapper gives.
+
+        Args:
+            log_prob: float (…, T), nats, of every frame from the first on (`log_prob`).
+
+        Returns:
+            float64 (…, T - 1): entry t scores frame t + 1; the first frame has no reward.
+
+        Raises:
+            ValueError, CheckpointError: see `scale`.
+        """
+        stride, length = self.config.frame_stride, self.config.video_model.sequence_length
+        context = self.policy.context_frames(np.arange(log_prob.shape[-1]), stride, length)
+        return self.scale(task, kind, clip)(log_prob[..., 1:], context[1:])
 
     @torch.inference_mode()
     def encode(self, frames: np.ndarray, tasks: Tensor, batch_size: int = 128) -> Tensor:
@@ -271,12 +309,18 @@ class VideoRewardModel:
         scores = tokens.mean((2, 3)) if per_token else tokens.sum((2, 3))
         return finite(scores)
 
-    def log_prob_of_codes(self, codes: Tensor, task: str | None = None) -> Tensor:
-        """ln p of every token: codes (B, T, h, w) -> fp32 (B, T, h, w), nats."""
+    def log_prob_of_codes(
+        self, codes: Tensor, task: str | None = None, policy: ContextPolicy | None = None
+    ) -> Tensor:
+        """ln p of every token: codes (B, T, h, w) -> fp32 (B, T, h, w), nats.
+
+        Args:
+            policy: another one than the model's.
+        """
         tasks = self.classes(self.task_numbers(task, len(codes)))
         with autocast(self.device, self.dtype):
             return batch_log_prob(
-                self.video_model, codes, tasks, self.config.frame_stride, self.policy
+                self.video_model, codes, tasks, self.config.frame_stride, policy or self.policy
             )
 
     def compute_reward(
@@ -286,8 +330,7 @@ class VideoRewardModel:
 
         Entry t scores frame t + 1, the frame that step t returned; the first frame has none.
         """
-        scores = self.log_prob(frames, task)[:, 1:]
-        return self.scale(task, reward_scale)(scores).astype(np.float32)
+        return self.scaled(self.log_prob(frames, task), task, reward_scale).astype(np.float32)
 
     def classes(self, tasks: Tensor) -> Tensor | None:
         """What the video model is conditioned on: None for an unconditional one."""

@@ -14,22 +14,30 @@ from typing import Literal
 import numpy as np
 
 ScaleKind = Literal["calibrated", "per_token", "raw"]
+Clip = tuple[float, float] | Literal["calibrated"] | None
+"""bounds of the scaled reward; "calibrated": what doing nothing pays, and `CEILING`"""
+CEILING = 1.5  # of the expert's reward: what is likelier than an expert is no better
 
 
 @dataclass(frozen=True)
 class RewardScale:
-    """reward = (log_prob - low) / (high - low), clipped only if asked.
+    """reward = (log_prob - offset - low) / (high - low), clipped only if asked.
 
-    Units: `low` and `high` in nats a frame.
+    Units: `low`, `high` and `offsets` in nats a frame.
     """
 
     low: float
     high: float
     clip: tuple[float, float] | None = None
+    offsets: tuple[float, ...] = ()
+    """what a frame with 0, 1, … frames of context has above one with the most, on average"""
 
-    def __call__(self, log_prob: np.ndarray) -> np.ndarray:
-        """float (…) nats a frame -> float64 (…)."""
-        reward = (np.asarray(log_prob, np.float64) - self.low) / (self.high - self.low)
+    def __call__(self, log_prob: np.ndarray, context: np.ndarray) -> np.ndarray:
+        """float (…) nats a frame, int (…) frames of context of each -> float64 (…)."""
+        values = np.asarray(log_prob, np.float64)
+        if self.offsets:
+            values = values - np.asarray(self.offsets)[context]
+        reward = (values - self.low) / (self.high - self.low)
         return reward if self.clip is None else np.clip(reward, *self.clip)
 
     @property

@@ -67,6 +67,12 @@ class StreamingLikelihood:
         if self._cache is not None:
             self._cache.reset(rows)
 
+    def context_frames(self, envs: Tensor | None = None) -> Tensor:
+        """Frames of context that the newest frames of the environments were scored with: (m,)."""
+        envs = self._envs if envs is None else envs
+        rows = envs * self.stride + (self._step[envs] - 1) % self.stride
+        return self._filled[rows] - 1
+
     @torch.inference_mode()
     def score(self, codes: Tensor, envs: Tensor | None = None) -> Tensor:
         """Append one frame to the given environments and score it.

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 Mode = Literal["conditional", "joint"]
 
 
@@ -55,3 +57,17 @@ class ContextPolicy:
         if not 1 <= keep < length:
             raise ValueError(f"keep must be in 1 … {length - 1}, got {keep}")
         return keep
+
+    def context_frames(self, steps: np.ndarray, stride: int, sequence_length: int) -> np.ndarray:
+        """How many frames of context the frames at these steps of an episode have.
+
+        Args:
+            steps: int (…), 0 is the episode's first frame.
+            stride: frames of a window are this many steps apart.
+
+        Returns:
+            int (…), in 0 … n-1.
+        """
+        n, keep = self.length(sequence_length), self.kept(sequence_length)
+        number = np.asarray(steps) // stride  # of the frame within its phase
+        return np.where(number < n, number, keep + (number - n) % (n - keep))

@@ -11,7 +11,7 @@ import numpy as np
 
 from viper_gym.errors import FrameMismatch
 from viper_gym.likelihood.reward_model import VideoRewardModel
-from viper_gym.likelihood.scaling import ScaleKind
+from viper_gym.likelihood.scaling import Clip, ScaleKind
 from viper_gym.optional import require
 from viper_gym.types import (
     INFO_BONUS,
@@ -77,7 +77,7 @@ class ViperVecEnvWrapper(ScoredByVideo, VecEnvWrapper):
         device: str = "auto",
         dtype: str = "auto",
         reward_scale: ScaleKind = "calibrated",
-        reward_clip: tuple[float, float] | None = None,
+        reward_clip: Clip = None,
         bonus: str | Bonus | None = None,
         beta: float = 1.0,
         task_reward_weight: float = 0.0,

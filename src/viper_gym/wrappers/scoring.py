@@ -18,7 +18,7 @@ from viper_gym.checkpoints.index import unknown_task
 from viper_gym.checkpoints.resolve import resolve
 from viper_gym.likelihood.frame_stream import FrameStream
 from viper_gym.likelihood.reward_model import VideoRewardModel
-from viper_gym.likelihood.scaling import RewardScale, ScaleKind
+from viper_gym.likelihood.scaling import Clip, RewardScale, ScaleKind
 from viper_gym.likelihood.shared import shared_reward_model
 from viper_gym.types import Bonus, RewardTerms
 from viper_gym.wrappers.exploration import Explorer
@@ -33,7 +33,7 @@ class RewardOptions:
     device: str = "auto"
     dtype: str = "auto"
     reward_scale: ScaleKind = "calibrated"
-    reward_clip: tuple[float, float] | None = None
+    reward_clip: Clip = None
     bonus: str | Bonus | None = None
     beta: float = 1.0
     task_reward_weight: float = 0.0
@@ -169,8 +169,9 @@ class Scorer:
         o = self._options
         which = np.arange(len(self.tasks)) if envs is None else envs
         log_prob = self._stream.score(frames, envs).astype(np.float64)
+        context = self._stream.context_frames(envs)
         viper = np.array(
-            [float(self._scales[i](x)) for i, x in zip(which, log_prob, strict=True)]  # type: ignore[arg-type]
+            [float(self._scales[i](x, c)) for i, x, c in zip(which, log_prob, context, strict=True)]
         )
         bonus = np.zeros(len(which))
         if self._explorer is not None:

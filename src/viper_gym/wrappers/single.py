@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 
 from viper_gym.likelihood.reward_model import VideoRewardModel
-from viper_gym.likelihood.scaling import ScaleKind
+from viper_gym.likelihood.scaling import Clip, ScaleKind
 from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, INFO_TIME_SHARE, STEP_INFO, Bonus
 from viper_gym.wrappers.frames import newest_frame, rendered_frame
 from viper_gym.wrappers.scoring import RewardOptions, ScoredByVideo, Scorer, recorded_arguments
@@ -35,7 +35,8 @@ class ViperRewardWrapper(ScoredByVideo, gym.Wrapper, gym.utils.RecordConstructor
         device: "auto", "cpu", "cuda", …
         dtype: "auto", "bf16" or "fp32".
         reward_scale: "calibrated" (0 = best cheap behaviour, 1 = expert), "per_token", "raw".
-        reward_clip: bounds of the scaled reward; None leaves it as it is.
+        reward_clip: bounds of the scaled reward; "calibrated" are those that agents learned with:
+            from what doing nothing pays to 1.5. None leaves it as it is.
         bonus: None, "rnd", "disagreement", or an object with the protocol
             `viper_gym.types.Bonus`.
         beta: weight of the bonus.
@@ -63,7 +64,7 @@ class ViperRewardWrapper(ScoredByVideo, gym.Wrapper, gym.utils.RecordConstructor
         device: str = "auto",
         dtype: str = "auto",
         reward_scale: ScaleKind = "calibrated",
-        reward_clip: tuple[float, float] | None = None,
+        reward_clip: Clip = None,
         bonus: str | Bonus | None = None,
         beta: float = 1.0,
         task_reward_weight: float = 0.0,

@@ -14,7 +14,7 @@ from gymnasium.vector.utils import iterate
 
 from viper_gym.errors import FrameMismatch
 from viper_gym.likelihood.reward_model import VideoRewardModel
-from viper_gym.likelihood.scaling import ScaleKind
+from viper_gym.likelihood.scaling import Clip, ScaleKind
 from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, INFO_TIME_SHARE, STEP_INFO, Bonus
 from viper_gym.wrappers.frames import INFO_FRAME, newest_frame
 from viper_gym.wrappers.scoring import RewardOptions, ScoredByVideo, Scorer
@@ -61,7 +61,7 @@ class ViperVectorRewardWrapper(ScoredByVideo, VectorWrapper):
         device: str = "auto",
         dtype: str = "auto",
         reward_scale: ScaleKind = "calibrated",
-        reward_clip: tuple[float, float] | None = None,
+        reward_clip: Clip = None,
         bonus: str | Bonus | None = None,
         beta: float = 1.0,
         task_reward_weight: float = 0.0,

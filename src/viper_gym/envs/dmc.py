@@ -82,9 +82,19 @@ class DMCEnv(DrawnEnv):
         self._timestep = self._env.reset()
         return self._observe(), {}
 
+    @property
+    def simulator_steps(self) -> int:
+        """Steps of the simulator in one of this environment."""
+        control = self._env.control_timestep() / self._env.physics.timestep()
+        return round(control) * self.action_repeat
+
+    def to_controls(self, actions: np.ndarray) -> np.ndarray:
+        """Actions (…, A), cut to [-1, 1], in the actuators' own units."""
+        unit = np.clip(np.asarray(actions, np.float64), -1.0, 1.0)
+        return self._low + (unit + 1.0) * 0.5 * (self._high - self._low)
+
     def step(self, action: np.ndarray):
-        action = np.clip(np.asarray(action, np.float64), -1.0, 1.0)
-        action = self._low + (action + 1.0) * 0.5 * (self._high - self._low)
+        action = self.to_controls(action)
         reward = 0.0
         for _ in range(self.action_repeat):
             self._timestep = self._env.step(action)

@@ -22,6 +22,7 @@ from viper_gym.envs.metaworld import (
     metaworld_task,
 )
 from viper_gym.envs.oracle import Oracle
+from viper_gym.envs.planner import PLANS, Planner
 from viper_gym.envs.rlbench import RLBENCH_TASKS, RLBenchEnv
 from viper_gym.envs.rlbench import STEPS as RLBENCH_STEPS
 from viper_gym.envs.robosuite import ROBOSUITE_TASKS, RobosuiteEnv, robosuite_task
@@ -81,6 +82,8 @@ def _dmc_expert(task: str, env: Any) -> Policy:
         return ReacherScript()
     if task.startswith("pointmass"):
         return PointMassScript(env.physics)
+    if task in PLANS:
+        return Planner(env, PLANS[task])
     return Oracle(task)
 
 

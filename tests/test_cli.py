@@ -39,8 +39,12 @@ def test_train_help_comes_from_the_dataclasses():
 
 def test_tasks_as_json():
     rows = json.loads(viper("tasks", "--json").stdout)
-    assert {"id", "checkpoint", "oracle_return", "paper_expert_return"} == set(rows[0])
+    assert {"id", "checkpoint", "oracle_return", "paper_expert_return"} < set(rows[0])
     assert rows[0]["id"].startswith("viper/dmc-") and len(rows) >= 24
+    cup = next(r for r in rows if r["id"] == "viper/dmc-cup_catch-v0")
+    assert cup["auroc"] == 1.0 and 0.5 < cup["spearman"] < 1.0 and cup["beats_cheap"] > 0.9
+    assert json.loads(viper("tasks", "--tasks", "cup_catch", "--json").stdout) == [cup]
+    assert "unknown: fly" in viper("tasks", "--tasks", "fly").stderr
     games = json.loads(viper("tasks", "--suite", "atari", "--json").stdout)
     assert {"atari pong", "atari zaxxon"} < {row["id"] for row in games}
     assert "known: dmc, metaworld" in viper("tasks", "--suite", "chess").stderr

@@ -50,6 +50,13 @@ METAWORLD_TASKS: dict[str, MetaWorldTask] = {
     "shelf_place": MetaWorldTask("shelf-place-v3", 0.9),
     "disassemble": MetaWorldTask("disassemble-v3", 0.95),
     "peg_unplug_side": MetaWorldTask("peg-unplug-side-v3", 1.0),
+    # with the last one, the tasks that diffusion_reward published models for (Huang et al. 2024)
+    "assembly": MetaWorldTask("assembly-v3", 1.0),
+    "coffee_push": MetaWorldTask("coffee-push-v3", 1.0),
+    "dial_turn": MetaWorldTask("dial-turn-v3", 1.0),
+    "door_close": MetaWorldTask("door-close-v3", 1.0),
+    "lever_pull": MetaWorldTask("lever-pull-v3", 1.0),
+    "reach": MetaWorldTask("reach-v3", 1.0),
 }
 
 

@@ -69,11 +69,11 @@ def test_what_repeats_is_scored_once_and_counted_everywhere(policy, monkeypatch)
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda p: f"{p.kind}-{p.keep}-{p.mode}-{p.window}")
-@pytest.mark.parametrize("stride", [1, 2])
-def test_partial_resets_start_fresh_episodes(policy, stride, local):
+@pytest.mark.parametrize(("stride", "envs"), [(1, 5), (2, 16), (4, 5)])
+def test_partial_resets_start_fresh_episodes(policy, stride, envs, local):
     """Environments reset at random; each episode scores as if it were streamed alone."""
     model = random_video_model(local_frames=local, length=4)
-    envs, steps = 5, 40
+    steps = 40
     generator = torch.Generator().manual_seed(0)
     codes, task = random_codes(envs, steps), torch.arange(envs) % 2
     stream = StreamingLikelihood(model, envs, stride, policy, task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -67,6 +68,14 @@ def toy_bundle(model: VideoGPT, stride: int = 1, tasks: tuple[str, ...] = ("a", 
         calibration={t: Calibration(-20.0, -10.0) for t in tasks},
     )
     return Bundle(config, tokenizer, model)
+
+
+def with_offsets(bundle: Bundle) -> Bundle:
+    """The bundle with a calibration in which every number of context frames has an offset."""
+    offsets = tuple(-7.0 + 3.0 * c for c in range(bundle.config.video_model.sequence_length))
+    levels = {t: replace(c, by_context=offsets) for t, c in bundle.config.calibration.items()}
+    bundle.config = replace(bundle.config, calibration=levels)
+    return bundle
 
 
 def small_bundle(kind: str = "patch_vq") -> Bundle:

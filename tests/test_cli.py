@@ -45,6 +45,8 @@ def test_tasks_as_json():
     assert cup["auroc"] == 1.0 and 0.5 < cup["spearman"] < 1.0 and cup["beats_cheap"] > 0.9
     assert json.loads(viper("tasks", "--tasks", "cup_catch", "--json").stdout) == [cup]
     assert "unknown: fly" in viper("tasks", "--tasks", "fly").stderr
+    measured = viper("tasks", "--tasks", "pendulum_swingup", "--measure", "1").stdout
+    assert measured.startswith("dmc pendulum_swingup") and "(1 episodes)" in measured
     games = json.loads(viper("tasks", "--suite", "atari", "--json").stdout)
     assert {"atari pong", "atari zaxxon"} < {row["id"] for row in games}
     assert "known: dmc, metaworld" in viper("tasks", "--suite", "chess").stderr

@@ -1,5 +1,7 @@
 """The audit's figures on videos whose likelihoods are known by construction."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from viper_gym.benchmark.audit import audit_task, summary
 from viper_gym.benchmark.calibration import calibrate, context_offsets
 from viper_gym.benchmark.metrics import gap_in_deviations, share_of_pairs, spearman
 from viper_gym.benchmark.still import still_episodes
+from viper_gym.checkpoints.bundle import Calibration
 from viper_gym.data.episodes import Episode
 from viper_gym.errors import CheckpointError
 from viper_gym.likelihood.reward_model import VideoRewardModel
@@ -63,6 +66,21 @@ def test_audit_of_a_reward_that_ranks(episodes):
     levels = config.calibration["a"]
     assert audit.late_levels["zero"] < audit.best_late["zero"]
     assert levels.low == audit.best_late["zero"] < levels.high == audit.late_levels["expert"]
+    assert audit.best_late["zero"] < levels.idle == audit.idle_late  # the luckiest of them
+    assert calibrate(config, audit, (-1.0, 0.0)).calibration["a"].by_context == (-1.0, 0.0)
+
+
+def test_returns_under_calibrated_bounds_are_ranked_where_there_is_a_calibration(episodes):
+    model = brightness_model()  # its scale: -20 nats a frame is 0, -10 is 1
+    ranked, _ = audit_task(model, "a", episodes, cheap=("zero", "random"))
+    assert ranked.spearman_clipped > 0.9
+    levels = {"a": Calibration(0.0, 1.0, idle=0.0)}  # all below the floor: nothing is ranked
+    model.bundle.config = replace(model.config, calibration=levels)
+    assert np.isnan(audit_task(model, "a", episodes, cheap=("zero",))[0].spearman_clipped)
+    exact = ContextPolicy("exact", window=2)
+    other = VideoRewardModel(model.bundle, device="cpu", dtype="fp32", policy=exact)
+    audit, _ = audit_task(other, "a", episodes, cheap=("zero", "random"))  # is calibrated anew
+    assert np.isnan(audit.spearman_clipped) and audit.spearman > 0.95
 
 
 def test_offsets_compare_the_same_frames_with_more_and_less_context(episodes):
@@ -75,8 +93,8 @@ def test_offsets_compare_the_same_frames_with_more_and_less_context(episodes):
     assert sum(offsets[2:]) == pytest.approx(0.0, abs=1e-3)  # what a full window goes through
     alone = VideoRewardModel(bundle, "cpu", "fp32", ContextPolicy("exact", window=1))
     full = VideoRewardModel(bundle, "cpu", "fp32", ContextPolicy("exact"))
-    means = [
-        np.concatenate([m.log_prob(e.frames[None], "a")[0, 8:] for e in experts]).mean()
+    means = [  # over frames with a full window before them and behind them
+        np.concatenate([m.log_prob(e.frames[None], "a")[0, 6:-6] for e in experts]).mean()
         for m in (alone, full)
     ]
     assert offsets[0] - offsets[3] == pytest.approx(means[0] - means[1], abs=1e-3)

@@ -1,11 +1,13 @@
 """The benchmark measures what it says; times themselves are no test."""
 
+import inspect
 from functools import partial
 
 import numpy as np
 import pytest
 
 from conftest import coded_frame, random_video_model, toy_bundle
+from viper_gym.benchmark import throughput
 from viper_gym.benchmark.batching import measure_batching
 from viper_gym.benchmark.environments import measure_environment
 from viper_gym.benchmark.throughput import agreement, measure, policies, ratios
@@ -25,6 +27,22 @@ def test_every_method_is_timed_at_every_batch():
     cached = {r.method: r.state_mebibytes for r in rows if r.batch == 3}
     # 3 environments x 2 phases x (keys, values) x 2 layers x 32 tokens x 24 floats, and codes
     assert cached["refresh 4"] * 2**20 == 3 * 2 * (2 * 2 * 32 * 24 * 4 + 32 * 8)
+
+
+def test_windows_are_full_before_the_clock_starts(monkeypatch):
+    """A slow method must not be timed on windows that are partly empty."""
+    filled = {}
+
+    def timing(step, warm_up, cycle, seconds):
+        for t in range(warm_up):
+            step(t)
+        stream = inspect.getclosurevars(step).nonlocals.get("stream")
+        filled[len(filled)] = None if stream is None else stream._engine._filled.tolist()
+        return 1.0
+
+    monkeypatch.setattr(throughput, "_time", timing)
+    measure(toy_bundle(random_video_model(length=8), 2), (2,), ("fp32",), "cpu")
+    assert filled == {0: None} | {i: [8] * 4 for i in range(1, 6)}  # recompute has no stream
 
 
 def test_the_vector_wrapper_is_timed_against_single_ones():
@@ -49,9 +67,10 @@ def test_agreement_is_exact_where_history_does_not_matter():
     some = agreement(bundle, "a", experts, shown, "cpu")
     assert [a.method for a in some] == ["refresh 1", "refresh 2", "refresh 4", "refresh 5"]
     assert all(a.difference > 1e-4 and -1 <= a.rank_correlation <= 1 for a in some)
-    # on the episode that set the offsets little of the saw-tooth is left
+    # on the episode that set the offsets, which refreshes meet at a few frames each, less is left
     same = agreement(bundle, "a", experts, experts, "cpu")
     assert all(a.corrected < 0.7 * a.saw_tooth for a in same)
+    assert all(np.isnan(a.corrected) for a in agreement(bundle, "a", [], shown, "cpu"))
     for block in bundle.video_model.blocks:
         block.attention.out.weight.zero_()
         block.attention.out.bias.zero_()

@@ -28,6 +28,15 @@ def test_futures_are_what_the_environment_then_does(task, rng):
     assert played[1] == pytest.approx(total, rel=1e-6)
 
 
+def test_the_hopper_gets_up():
+    env = DMCEnv("hopper_stand", observation="state")
+    planner = Planner(env, PLANS["hopper_stand"])
+    env.reset(seed=900_001)
+    planner.reset(np.random.default_rng(0))
+    rewards = [env.step(planner(env.state()))[1] for _ in range(60)]
+    assert rewards[0] == 0.0 and min(rewards[-10:]) > 1.7  # of 2 a step
+
+
 def test_a_planner_solves_its_task_and_comes_to_rest():
     env = DMCEnv("finger_turn_hard", observation="state")
     planner = Planner(env, PLANS["finger_turn_hard"])

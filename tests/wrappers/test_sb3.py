@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import SyncVectorEnv
 
-from conftest import CodedEnv, random_video_model, toy_bundle
+from conftest import CodedEnv, random_video_model, toy_bundle, with_offsets
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.wrappers.single import ViperRewardWrapper
 from viper_gym.wrappers.vector import ViperVectorRewardWrapper
@@ -30,7 +30,8 @@ STEPS = 30
 
 @pytest.fixture(scope="module")
 def model() -> VideoRewardModel:
-    return VideoRewardModel(toy_bundle(random_video_model(), stride=2), device="cpu", dtype="fp32")
+    bundle = with_offsets(toy_bundle(random_video_model(), stride=2))
+    return VideoRewardModel(bundle, device="cpu", dtype="fp32")
 
 
 def coded(**options) -> DummyVecEnv:

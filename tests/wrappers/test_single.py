@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import CodedEnv, coded_frame, random_video_model, toy_bundle
+from conftest import CodedEnv, coded_frame, random_video_model, toy_bundle, with_offsets
 from viper_gym.errors import FrameMismatch, PreprocessingMismatch, UnknownTask
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.wrappers.single import ViperRewardWrapper
@@ -52,6 +52,22 @@ def test_known_probabilities_give_the_known_reward_at_the_right_step(pixels):
             expected = float(2 * log_p[episode] + 2 * log_p[t])
             assert reward == pytest.approx(expected, abs=1e-4)
             assert info["viper/log_prob"] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_number_of_context_frames_is_corrected_for_at_every_step(stride):
+    """Live rewards are those of the whole episode's likelihoods, less each number's offset."""
+    bundle = with_offsets(toy_bundle(random_video_model(), stride))
+    model = VideoRewardModel(bundle, device="cpu", dtype="fp32")
+    by_context = bundle.config.calibration["a"].by_context
+    for steps in play(ViperRewardWrapper(CodedEnv(length=23), model, "a"), episodes=2):
+        log_prob = np.array([info["viper/log_prob"] for _, info in steps])
+        rewards = [reward for reward, _ in steps]
+        # windows of 4 frames, of which 2 are kept: 0 1 2 3 2 3 2 3 …
+        context = [t // stride if t // stride < 4 else 2 + t // stride % 2 for t in range(1, 24)]
+        assert rewards == pytest.approx(list((log_prob - np.array(by_context)[context] + 20) / 10))
+        whole = model.scaled(np.concatenate([[0.0], log_prob]), "a")
+        assert rewards == pytest.approx(list(whole))
 
 
 @pytest.mark.parametrize("stride", [1, 2, 4])

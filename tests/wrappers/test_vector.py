@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from conftest import CodedEnv, coded_frame, random_video_model, toy_bundle
+from conftest import CodedEnv, coded_frame, random_video_model, toy_bundle, with_offsets
 from viper_gym.errors import FrameMismatch, PreprocessingMismatch
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.wrappers.frames import FrameInInfo
@@ -19,7 +19,8 @@ STEPS = 40
 
 @pytest.fixture(scope="module")
 def model() -> VideoRewardModel:
-    return VideoRewardModel(toy_bundle(random_video_model(), stride=2), device="cpu", dtype="fp32")
+    bundle = with_offsets(toy_bundle(random_video_model(), stride=2))
+    return VideoRewardModel(bundle, device="cpu", dtype="fp32")
 
 
 def expected(model: VideoRewardModel, env: CodedEnv, task: str, options: dict) -> list[dict]:

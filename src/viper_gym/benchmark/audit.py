@@ -24,7 +24,8 @@ BEST = 0.9  # quantile; the very luckiest pictures (a pole stopped upright) nobo
 CLIP = 16  # frames scored in the frozen and shuffled tests
 MOVES = 4.0  # grey levels: mean over the frame's changed pixels that counts as motion
 
-CHEAP = ("zero", "small", "constant", "random", "frozen", "settled", "empty")
+IDLE = "zero"
+CHEAP = (IDLE, "small", "constant", "random", "frozen", "settled", "empty")
 
 
 @dataclass
@@ -38,6 +39,8 @@ class TaskAudit:
     """behaviour -> mean log-probability of the second half of its episodes"""
     best_late: dict[str, float] = field(default_factory=dict)
     """cheap behaviour -> 90th percentile of such means: agents find the better instances"""
+    idle_late: float = float("nan")
+    """highest such mean of an episode of zero actions: the most that doing nothing pays"""
     episodes: dict[str, int] = field(default_factory=dict)
     auroc_random: float = float("nan")
     spearman: float = float("nan")
@@ -126,7 +129,7 @@ def audit_task(
         audit.auroc_random = share_of_pairs(expert_means, _means(scored["random"]))
     if "graded" in scored:
         audit.spearman, audit.spearman_within = _rank_correlations(scored["graded"])
-        if task in model.config.calibration:
+        if model.is_calibrated(task):
             paid = [
                 model.scaled(s.log_prob, task, clip="calibrated").mean() for s in scored["graded"]
             ]
@@ -189,6 +192,8 @@ def _against_cheap(
             continue
         candidates[name] = _means(items)
         audit.best_late[name] = float(np.quantile([s.late_mean for s in items], BEST))
+        if name == IDLE:
+            audit.idle_late = max(s.late_mean for s in items)
         audit.beats[name] = share_of_pairs(means, candidates[name])
         for first, last in AGE_BANDS:
             a, b = _band(experts, first, last), _band(items, first, last)
@@ -286,6 +291,7 @@ def summary(audit: TaskAudit) -> dict[str, Any]:
         "worst_by_age": audit.worst_by_age,
         "levels": audit.levels,
         "best_late": audit.best_late,
+        "idle_late": audit.idle_late,
         "episodes": audit.episodes,
         "successful_cheap": audit.successful_cheap,
         "failed_experts": audit.failed_experts,

@@ -12,16 +12,15 @@ from viper_gym.checkpoints.bundle import BundleConfig, Calibration
 from viper_gym.data.episodes import Episode
 from viper_gym.errors import CheckpointError
 from viper_gym.likelihood.reward_model import VideoRewardModel
-from viper_gym.models.context import ContextPolicy
 
 # An empty picture is audited, but sets no zero: the cameras are chosen so that nobody can
 # leave the picture (docs/decisions.md), and in some tasks it is likelier than any behaviour.
-IDLE = "zero"
 REACHABLE = ("zero", "small", "constant", "random", "frozen", "settled")
 
 
+@torch.inference_mode()
 def context_offsets(
-    model: VideoRewardModel, task: str, experts: list[Episode]
+    model: VideoRewardModel, task: str, experts: list[Episode], batch_size: int = 16
 ) -> tuple[float, ...]:
     """What the number of context frames does to the likelihood of an expert's frame, nats a frame.
 
@@ -30,26 +29,34 @@ def context_offsets(
     been full, where the saw-tooth of `refresh` averages to 0.
 
     Args:
-        experts: those shorter than a window and a frame are passed over.
+        experts: those shorter than two windows are passed over.
+        batch_size: windows a forward pass.
 
     Returns:
         As many entries as the policy's window has frames; none in mode "joint", whose values are
         means over the window, and none where every episode is too short.
     """
-    config, policy = model.config, model.policy
-    length = policy.length(config.video_model.sequence_length)
-    first = length * config.frame_stride
-    frames = [e.frames for e in experts if len(e.frames) > first]
-    if policy.mode == "joint" or not frames:
+    sequence, stride = model.config.video_model.sequence_length, model.config.frame_stride
+    n = model.policy.length(sequence)
+    span = (n - 1) * stride  # steps from the first frame of a window to its last
+    sums, frames = torch.zeros(n, dtype=torch.float64), 0
+    for episode in experts:
+        T = len(episode.frames)
+        if model.policy.mode == "joint" or T <= 2 * span:
+            continue
+        codes = model.encode(episode.frames, model.task_numbers(task, T))
+        starts = torch.arange(T - span, device=codes.device)
+        places = starts[:, None] + stride * torch.arange(n, device=codes.device)  # (windows, n)
+        scores = torch.cat(
+            [model.log_prob_of_window(codes[part], task) for part in places.split(batch_size)]
+        )  # (windows, n), nats a frame; column c has c frames of context
+        shared = (places >= span) & (places < T - span)  # frames that every column has
+        sums += torch.where(shared, scores, 0).double().sum(0).cpu()
+        frames += T - 2 * span
+    if not frames:
         return ()
-    codes = [model.encode(f, model.task_numbers(task, len(f)))[None] for f in frames]
-    means = []
-    for window in range(1, length + 1):
-        exact = ContextPolicy("exact", window=window)
-        scores = [model.log_prob_of_codes(c, task, exact)[0, first:].sum((1, 2)) for c in codes]
-        means.append(float(torch.cat(scores).mean()))
-    steady = means[policy.kept(config.video_model.sequence_length) :]
-    return tuple(round(m - float(np.mean(steady)), 4) for m in means)
+    means = (sums / frames).numpy()
+    return tuple(round(float(m), 4) for m in means - means[model.policy.kept(sequence) :].mean())
 
 
 def calibrate(
@@ -75,7 +82,7 @@ def calibrate(
             f"expert {high:.2f}; look at the camera, the data and the reconstructions"
         )
     counts = ", ".join(f"{n} {k}" for k, n in audit.episodes.items())
-    idle = audit.best_late.get(IDLE, low)
+    idle = audit.idle_late if np.isfinite(audit.idle_late) else None
     source = f"0 = {cheap}, 1 = expert, late in episodes; {counts}"
     levels = Calibration(low, high, source, idle, by_context)
     return replace(config, calibration={**config.calibration, audit.task: levels})

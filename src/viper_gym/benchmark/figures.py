@@ -36,7 +36,7 @@ def reward_figure(
     model: VideoRewardModel, audit: TaskAudit, scored: dict[str, list[Scored]], path: Path
 ) -> None:
     """Figure 5: reward curves with frames above (left), VIPER against task return (right)."""
-    calibrated = audit.task in model.config.calibration
+    calibrated = model.is_calibrated(audit.task)
     unit = "VIPER reward (0 cheap, 1 expert)" if calibrated else "nats a frame"
 
     def values(item: Scored) -> np.ndarray:

@@ -181,7 +181,8 @@ def agreement(
     """Difference of every policy from `exact` on real episodes, fp32.
 
     Args:
-        experts: set the offset for each number of context frames (`context_offsets`).
+        experts: set the offset for each number of context frames (`context_offsets`); where they
+            are too short for that, nothing is corrected and `corrected` is NaN.
         episodes: those that are compared; others than `experts`.
     """
     config = bundle.config
@@ -189,6 +190,7 @@ def agreement(
     frames = [e.frames for e in episodes]
     reference = VideoRewardModel(bundle, device, "fp32", ContextPolicy("exact"))
     exact = [reference.log_prob(f[None], task, per_token=True)[0] for f in frames]
+    offsets = context_offsets(reference, task, experts)
     result = []
     for method, policy in policies(length).items():
         if policy.kind == "exact":
@@ -201,7 +203,6 @@ def agreement(
             contexts = policy.context_frames(steps, stride, length)
             for t, context in zip(steps, contexts, strict=True):
                 by_context.setdefault(int(context), []).append(float(a[t] - b[t]))
-        offsets = context_offsets(model, task, experts)
         means = {c: float(np.mean(v)) for c, v in by_context.items()}
         left = {c: m - offsets[c] / model.tokens_per_frame for c, m in means.items() if offsets}
         result.append(
@@ -211,7 +212,7 @@ def agreement(
                     np.mean([np.abs(a - b).mean() for a, b in zip(scores, exact, strict=True)])
                 ),
                 saw_tooth=_spread(means),
-                corrected=_spread(left or means),
+                corrected=_spread(left),
                 rank_correlation=min(spearman(a, b) for a, b in zip(scores, exact, strict=True)),
             )
         )
@@ -219,7 +220,7 @@ def agreement(
 
 
 def _spread(values: dict[int, float]) -> float:
-    return max(values.values()) - min(values.values())
+    return max(values.values()) - min(values.values()) if values else float("nan")
 
 
 def ratios(rows: list[Row]) -> list[dict[str, Any]]:

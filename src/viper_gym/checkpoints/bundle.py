@@ -53,9 +53,9 @@ class Calibration:
     idle: float | None = None
     """level of doing nothing, the floor of `reward_clip="calibrated"`; None: `low`"""
     by_context: tuple[float, ...] = ()
-    """what expert frames with 0, 1, … frames of context have above the same frames with the
-    most, on average: taken off before scaling, so that the scale does not follow the context's
-    length; empty: nothing is"""
+    """what expert frames with 0, 1, … frames of context have above the same frames with as many
+    as a window that has been full, on average: taken off before scaling, so that the reward does
+    not follow the context's length; empty: nothing is"""
 
 
 @dataclass(frozen=True)

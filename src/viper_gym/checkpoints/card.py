@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from viper_gym.checkpoints.bundle import BundleConfig
 from viper_gym.checkpoints.index import read_index
@@ -69,7 +70,7 @@ def model_card(config: BundleConfig, repo_id: str | None = None, license: str | 
             "|---|---|---|---|---|",
         ]
         lines += [
-            f"| {t} | {c.low:.2f} | {c.high:.2f} | {c.low if c.idle is None else c.idle:.2f} "
+            f"| {t} | {c.low:.2f} | {c.high:.2f} | {'–' if c.idle is None else f'{c.idle:.2f}'} "
             f"| {c.source} |"
             for t, c in config.calibration.items()
         ]
@@ -111,7 +112,11 @@ def _evaluation_lines(config: BundleConfig) -> list[str]:
             "best_cheap", "gap_sd", "beats_frozen", "beats_shuffled")  # fmt: skip
     tasks = config.evaluation["tasks"]
     for task, figures in tasks.items():
-        rows.append("| " + " | ".join([task, *(str(figures.get(k, "")) for k in keys)]) + " |")
+        rows.append("| " + " | ".join([task, *(_text(figures.get(k)) for k in keys)]) + " |")
     rows += ["", "Shares of pairs and rank correlations; in words:", ""]
     rows += [f"- {task}: {line}" for task, figures in tasks.items() for line in figures["verdict"]]
     return [*rows, ""]
+
+
+def _text(figure: Any) -> str:
+    return "–" if figure is None else str(figure)

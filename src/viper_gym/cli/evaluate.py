@@ -146,8 +146,9 @@ def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -
                 episodes = suite_episodes(
                     task, counts, cache, seed, options.workers, tick, options.suite
                 )
-            audit, _ = audit_task(model, task, episodes, on_episode=tick)
-            offsets = context_offsets(model, task, episodes["expert"])
+            audit, scored = audit_task(model, task, episodes, on_episode=tick)
+            experts = [s.episode for s in scored["expert"]]  # those that succeeded
+            offsets = context_offsets(model, task, experts)
             config = calibrate(config, audit, offsets)
     write_config(config, folder)
 

@@ -30,8 +30,8 @@ class Tasks:
     suite: str | None = None
     """only this one: dmc, metaworld, robosuite, atari or rlbench"""
     measure: int = 0
-    """play the experts this many episodes and print how they do (of all suites, those with a
-    checkpoint)"""
+    """play the experts this many episodes and print how they do (if neither suite nor tasks are
+    chosen, of suites with a checkpoint)"""
     json: bool = False
 
     def run(self) -> None:
@@ -45,7 +45,8 @@ class Tasks:
             raise UnknownTask(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
         if self.measure:
             served = {entry.suite for entry in read_index().values()}
-            self._measure(names if self.suite else [name for name in names if name in served])
+            chosen = bool(self.suite or self.tasks)
+            self._measure([name for name in names if chosen or name in served])
             return
         rows = []
         for name in names:
@@ -87,10 +88,10 @@ class Tasks:
 
 def _separation(entry: CheckpointEntry | None, task: str) -> dict[str, float]:
     """What the audit of a bundled checkpoint found; empty where there is none."""
-    if entry is None or entry.bundled is None:
+    if entry is None or entry.bundled is None or entry.repo_id is not None:
         return {}
     from viper_gym.checkpoints.bundle import read_config
     from viper_gym.checkpoints.resolve import bundled_folder
 
     audit = read_config(bundled_folder(entry.alias)).evaluation.get("tasks", {}).get(task, {})
-    return {shown: round(audit[key], 2) for key, shown in SHOWN.items() if key in audit}
+    return {shown: round(audit[key], 2) for key, shown in SHOWN.items() if audit.get(key)}

@@ -50,7 +50,7 @@ METAWORLD_TASKS: dict[str, MetaWorldTask] = {
     "shelf_place": MetaWorldTask("shelf-place-v3", 0.9),
     "disassemble": MetaWorldTask("disassemble-v3", 0.95),
     "peg_unplug_side": MetaWorldTask("peg-unplug-side-v3", 1.0),
-    # with the last one, the tasks that diffusion_reward published models for (Huang et al. 2024)
+    # with peg_unplug_side, the tasks that diffusion_reward published models for (Huang et al. 2024)
     "assembly": MetaWorldTask("assembly-v3", 1.0),
     "coffee_push": MetaWorldTask("coffee-push-v3", 1.0),
     "dial_turn": MetaWorldTask("dial-turn-v3", 1.0),

@@ -29,7 +29,7 @@ from viper_gym.likelihood.precision import (
     resolve_device,
     resolve_dtype,
 )
-from viper_gym.likelihood.scaling import CEILING, Clip, RewardScale, ScaleKind
+from viper_gym.likelihood.scaling import CEILING, Clip, RewardScale, ScaleKind, check_scale
 from viper_gym.models.context import ContextPolicy
 from viper_gym.models.frames import check_frames, to_input, to_uint8
 
@@ -164,6 +164,12 @@ class VideoRewardModel:
             raise unknown_task(self.tasks, task)
         return self.tasks.index(task)
 
+    def is_calibrated(self, task: str) -> bool:
+        """Whether the bundle has a scale for the task that was made for this model's policy."""
+        length = self.config.video_model.sequence_length
+        made, used = ((p.mode, p.length(length)) for p in (self.config.policy, self.policy))
+        return task in self.config.calibration and made == used
+
     def scale(
         self,
         task: str | None,
@@ -183,37 +189,31 @@ class VideoRewardModel:
                 with another mode or window.
         """
         name = self.tasks[self.task_index(task)]
-        if isinstance(clip, str) and (clip != "calibrated" or kind != "calibrated"):
-            raise ValueError(
-                "reward_clip must be two numbers, None or (where reward_scale is calibrated) "
-                f"'calibrated'; got {clip!r} with reward_scale={kind!r}"
-            )
+        check_scale(kind, clip)
         bounds = None if isinstance(clip, str) else clip
         if kind == "raw":
             return RewardScale(0.0, 1.0, bounds)
         if kind == "per_token":
             return RewardScale(0.0, float(self.tokens_per_frame), bounds)
-        if kind != "calibrated":
-            raise ValueError(f"reward_scale must be calibrated, per_token or raw, got {kind!r}")
         if name not in self.config.calibration:
             raise CheckpointError(
                 f"the bundle has no calibration for '{name}': run `viper-gym evaluate --calibrate` "
                 "on it, or take reward_scale='per_token' or 'raw'"
             )
-        made, length = self.config.policy, self.config.video_model.sequence_length
-        used = (self.policy.mode, self.policy.length(length))
-        if used != (made.mode, made.length(length)):
+        if not self.is_calibrated(name):
+            made, used = self.config.policy, self.policy
+            length = self.config.video_model.sequence_length
             raise CheckpointError(
                 f"the bundle's calibration was made with mode '{made.mode}' and a window of "
-                f"{made.length(length)} frames, this model scores with '{used[0]}' and {used[1]}: "
-                "calibrate it for them, or take reward_scale='per_token' or 'raw'"
+                f"{made.length(length)} frames, this model scores with '{used.mode}' and "
+                f"{used.length(length)}: calibrate it for them, or take reward_scale='per_token' "
+                "or 'raw'"
             )
         levels = self.config.calibration[name]
         if isinstance(clip, str):
             idle = levels.low if levels.idle is None else min(levels.low, levels.idle)
             bounds = ((idle - levels.low) / (levels.high - levels.low), CEILING)
-        offsets = levels.by_context if self.policy.mode == "conditional" else ()
-        return RewardScale(levels.low, levels.high, bounds, offsets)
+        return RewardScale(levels.low, levels.high, bounds, levels.by_context)
 
     def scaled(
         self,
@@ -309,18 +309,21 @@ class VideoRewardModel:
         scores = tokens.mean((2, 3)) if per_token else tokens.sum((2, 3))
         return finite(scores)
 
-    def log_prob_of_codes(
-        self, codes: Tensor, task: str | None = None, policy: ContextPolicy | None = None
-    ) -> Tensor:
-        """ln p of every token: codes (B, T, h, w) -> fp32 (B, T, h, w), nats.
+    def log_prob_of_window(self, codes: Tensor, task: str | None = None) -> Tensor:
+        """ln p of the frames of windows, each given the earlier ones of its window.
 
-        Args:
-            policy: another one than the model's.
+        Codes (B, n, h, w) of frames that are a frame stride apart -> fp32 (B, n), nats.
         """
+        tasks = self.classes(self.task_numbers(task, len(codes)))
+        with torch.inference_mode(), autocast(self.device, self.dtype):
+            return self.video_model.log_prob(codes, tasks).sum((2, 3))
+
+    def log_prob_of_codes(self, codes: Tensor, task: str | None = None) -> Tensor:
+        """ln p of every token: codes (B, T, h, w) -> fp32 (B, T, h, w), nats."""
         tasks = self.classes(self.task_numbers(task, len(codes)))
         with autocast(self.device, self.dtype):
             return batch_log_prob(
-                self.video_model, codes, tasks, self.config.frame_stride, policy or self.policy
+                self.video_model, codes, tasks, self.config.frame_stride, self.policy
             )
 
     def compute_reward(

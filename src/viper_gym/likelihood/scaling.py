@@ -9,7 +9,7 @@ paid 0.8 for hanging still.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -17,6 +17,19 @@ ScaleKind = Literal["calibrated", "per_token", "raw"]
 Clip = tuple[float, float] | Literal["calibrated"] | None
 """bounds of the scaled reward; "calibrated": what doing nothing pays, and `CEILING`"""
 CEILING = 1.5  # of the expert's reward: what is likelier than an expert is no better
+
+
+def check_scale(kind: ScaleKind, clip: Clip) -> None:
+    """Raises:
+    ValueError: no such kind, or calibrated bounds for another scale.
+    """
+    if kind not in get_args(ScaleKind):
+        raise ValueError(f"reward_scale must be calibrated, per_token or raw, got {kind!r}")
+    if isinstance(clip, str) and (clip != "calibrated" or kind != "calibrated"):
+        raise ValueError(
+            "reward_clip must be two numbers, None or (where reward_scale is calibrated) "
+            f"'calibrated'; got {clip!r} with reward_scale={kind!r}"
+        )
 
 
 @dataclass(frozen=True)
@@ -30,7 +43,7 @@ class RewardScale:
     high: float
     clip: tuple[float, float] | None = None
     offsets: tuple[float, ...] = ()
-    """what a frame with 0, 1, … frames of context has above one with the most, on average"""
+    """what 0, 1, … frames of context add to a frame's value (`Calibration.by_context`)"""
 
     def __call__(self, log_prob: np.ndarray, context: np.ndarray) -> np.ndarray:
         """float (…) nats a frame, int (…) frames of context of each -> float64 (…)."""

@@ -18,7 +18,7 @@ from viper_gym.checkpoints.index import unknown_task
 from viper_gym.checkpoints.resolve import resolve
 from viper_gym.likelihood.frame_stream import FrameStream
 from viper_gym.likelihood.reward_model import VideoRewardModel
-from viper_gym.likelihood.scaling import Clip, RewardScale, ScaleKind
+from viper_gym.likelihood.scaling import Clip, RewardScale, ScaleKind, check_scale
 from viper_gym.likelihood.shared import shared_reward_model
 from viper_gym.types import Bonus, RewardTerms
 from viper_gym.wrappers.exploration import Explorer
@@ -68,6 +68,7 @@ class Scorer:
             raise ValueError(f"{n} environments, but {len(tasks)} tasks")
         self._options = o = options
         check_bonus(o.bonus)
+        check_scale(o.reward_scale, o.reward_clip)
         self.beta = o.beta
         self._model: VideoRewardModel | None = None
         self.config: BundleConfig

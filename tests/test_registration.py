@@ -12,7 +12,7 @@ from viper_gym.checkpoints.index import read_index
 from viper_gym.errors import PreprocessingMismatch
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
-TASKS = read_index()["dmc"].tasks
+TASKS = [task for entry in read_index().values() for task in entry.tasks]
 
 
 @pytest.fixture(autouse=True)
@@ -41,9 +41,12 @@ def test_every_id_steps_with_a_real_reward(task):
     "ignore:.*is different from the unwrapped version",
     "ignore:.*A Box observation space .* is -?infinity",  # velocities
 )
-@pytest.mark.parametrize("observation", ["pixels", "state"])
-def test_check_env_passes_and_seeds_reproduce(observation):
-    env = gym.make("viper/dmc-cartpole_swingup-v0", observation=observation, device="cpu")
+@pytest.mark.parametrize(
+    ("task", "observation"),
+    [("cartpole_swingup", "pixels"), *((task, "state") for task in TASKS)],
+)
+def test_check_env_passes_and_seeds_reproduce(task, observation):
+    env = gym.make(f"viper/dmc-{task}-v0", observation=observation, device="cpu")
     check_env(env.unwrapped)
     while not isinstance(env, ViperRewardWrapper):
         env = env.env
@@ -51,7 +54,8 @@ def test_check_env_passes_and_seeds_reproduce(observation):
     runs = []
     for _ in range(2):
         env.reset(seed=3)
-        runs.append([env.step(np.array([0.5], np.float32))[1] for _ in range(25)])
+        action = np.full(env.action_space.shape, 0.5, np.float32)
+        runs.append([env.step(action)[1] for _ in range(25)])
     assert runs[0] == runs[1]
 
 

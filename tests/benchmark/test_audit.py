@@ -113,6 +113,19 @@ def test_stopping_where_a_cheap_behaviour_ended_is_cheap_too(episodes):
     assert len(still) == 4 * (5 + 6)  # four moments of "zero" but one, and of "random"
 
 
+def test_a_first_frame_in_which_the_task_is_done_is_not_cheap_when_it_is_frozen(episodes):
+    for expert in episodes["expert"]:
+        expert.rewards[:5] = 0.0
+    episodes["expert"][0].rewards[:5] = 1.0
+    assert len(still_episodes(episodes)["frozen"]) == 5
+    for expert in episodes["expert"]:
+        expert.rewards[:5] = 1.0
+    assert "frozen" not in still_episodes(episodes)
+    for expert in episodes["expert"]:
+        expert.rewards = None  # unknown: every picture may be cheap
+    assert len(still_episodes(episodes)["frozen"]) == 6
+
+
 def test_the_empty_picture_is_never_the_pose_experts_end_in(episodes):
     median = still_episodes(episodes)["empty"][0].frames[0]
     expert = np.median(np.concatenate([e.frames for e in episodes["expert"]]), 0)

@@ -7,9 +7,9 @@ from safetensors.torch import load_file, save_file
 
 from conftest import small_bundle
 from viper_gym.checkpoints.bundle import load_bundle, save_bundle
-from viper_gym.checkpoints.index import read_index
+from viper_gym.checkpoints.index import read_index, unknown_task
 from viper_gym.checkpoints.resolve import resolve
-from viper_gym.errors import CheckpointError
+from viper_gym.errors import CheckpointError, UnknownTask
 from viper_gym.models.context import ContextPolicy
 
 
@@ -107,5 +107,13 @@ def test_names_resolve_to_folders(folder):
 
 
 def test_every_indexed_task_is_in_its_bundle():
-    for suite, entry in read_index().items():
-        assert entry.tasks == load_bundle(resolve(suite)).config.tasks
+    for alias, entry in read_index().items():
+        assert entry.tasks == load_bundle(resolve(alias)).config.tasks
+        for task in entry.tasks:  # the suite's name finds it as well
+            assert resolve(entry.suite, task=task) == resolve(alias)
+
+
+def test_a_task_of_another_bundle_is_said_to_be_there():
+    first, *others = read_index().values()
+    with pytest.raises(UnknownTask, match=f"; got .*, which is in '{others[0].alias}'"):
+        raise unknown_task(first.tasks, others[0].tasks[0])

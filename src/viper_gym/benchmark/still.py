@@ -16,18 +16,27 @@ def still_episodes(episodes: Episodes) -> Episodes:
     """Cheap videos that need no simulator, made from recorded ones.
 
     "frozen": an expert's first frame, repeated. "settled": a frame of a cheap episode, repeated
-    (an agent may stop wherever such behaviour leads), unless the task was being done in it.
-    "empty": nothing in view; if no such episodes are given, the median of all frames stands in
-    (of experts who end in one pose that is the pose, hence the other behaviours' frames).
+    (an agent may stop wherever such behaviour leads). Neither where the task was being done in it
+    (a pole to be balanced begins upright): what only the task can hold is not cheap. "empty":
+    nothing in view; if no such episodes are given, the median of all frames stands in (of experts
+    who end in one pose that is the pose, hence the other behaviours' frames).
     """
     experts = episodes["expert"]
     length = min(len(e.frames) for e in experts)
-    still = {"frozen": [Episode(np.repeat(e.frames[:1], length, 0)) for e in experts[:10]]}
+    limit = SUCCESS_SHARE * _late_reward(experts)
+    still = {
+        "frozen": [
+            Episode(np.repeat(e.frames[:1], length, 0))
+            for e in experts[:10]
+            if e.rewards is None or not e.rewards[:5].mean() > limit
+        ]
+    }
+    if not still["frozen"]:
+        del still["frozen"]
     if "empty" not in episodes:
         frames = np.concatenate([e.frames[::10] for items in episodes.values() for e in items])
         empty = np.median(frames, axis=0).astype(np.uint8)
         still["empty"] = [Episode(np.repeat(empty[None], length, 0))]
-    limit = SUCCESS_SHARE * _late_reward(experts)
     settled = []
     for name in ("zero", "small", "constant", "random"):
         for episode in episodes.get(name, [])[:6]:

@@ -55,12 +55,12 @@ def test_offsets_must_fit_the_window(tmp_path):
 
 
 def test_calibrated_bounds_pay_nothing_less_than_doing_nothing():
-    bundle = toy_bundle(random_video_model(), tasks=("a", "b"))
-    levels = {"a": Calibration(-20.0, -10.0, idle=-25.0), "b": Calibration(-20.0, -10.0, idle=-9.0)}
-    bundle.config = replace(bundle.config, calibration=levels)
-    model = VideoRewardModel(bundle, "cpu", "fp32")
-    assert model.scale("a", clip="calibrated").clip == (-0.5, 1.5)
-    assert model.scale("b", clip="calibrated").clip == (0.0, 1.5)
+    for idle, floor in ((-23.0, -0.3), (-90.0, -0.5), (-9.0, 0.0), (None, 0.0)):
+        bundle = toy_bundle(random_video_model())
+        levels = {"a": Calibration(-20.0, -10.0, idle=idle)}
+        bundle.config = replace(bundle.config, calibration=levels)
+        model = VideoRewardModel(bundle, "cpu", "fp32")
+        assert model.scale("a", clip="calibrated").clip == (pytest.approx(floor), 1.5)
     for kind, clip in (("raw", "calibrated"), ("calibrated", "expert")):
         with pytest.raises(ValueError, match="reward_clip must be two numbers"):
             model.scale("a", kind, clip)

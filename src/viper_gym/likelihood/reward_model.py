@@ -29,7 +29,14 @@ from viper_gym.likelihood.precision import (
     resolve_device,
     resolve_dtype,
 )
-from viper_gym.likelihood.scaling import CEILING, Clip, RewardScale, ScaleKind, check_scale
+from viper_gym.likelihood.scaling import (
+    CEILING,
+    LOWEST_FLOOR,
+    Clip,
+    RewardScale,
+    ScaleKind,
+    check_scale,
+)
 from viper_gym.models.context import ContextPolicy
 from viper_gym.models.frames import check_frames, to_input, to_uint8
 
@@ -180,8 +187,8 @@ class VideoRewardModel:
 
         Args:
             clip: bounds of the scaled reward. Between "calibrated" ones nothing that is worse than
-                doing nothing is paid less: of two ways to fail the calmer one is likelier, and
-                without a floor agents settle there (docs/decisions.md, "Scale and bonus").
+                doing nothing (or than -0.5) is paid less: of two ways to fail the calmer one is
+                likelier, and agents settle there (docs/decisions.md, "Scale and bonus").
 
         Raises:
             ValueError: no such kind, or calibrated bounds for another scale.
@@ -211,8 +218,9 @@ class VideoRewardModel:
             )
         levels = self.config.calibration[name]
         if isinstance(clip, str):
-            idle = levels.low if levels.idle is None else min(levels.low, levels.idle)
-            bounds = ((idle - levels.low) / (levels.high - levels.low), CEILING)
+            idle = levels.low if levels.idle is None else levels.idle
+            floor = (idle - levels.low) / (levels.high - levels.low)
+            bounds = (min(0.0, max(LOWEST_FLOOR, floor)), CEILING)
         return RewardScale(levels.low, levels.high, bounds, levels.by_context)
 
     def scaled(

@@ -20,7 +20,7 @@ def test_without_metaworld_the_extra_is_named(monkeypatch):
 
 
 def test_unknown_names_say_what_is_known():
-    with pytest.raises(UnknownTask, match="known: bin_picking, coffee_pull"):
+    with pytest.raises(UnknownTask, match="known: assembly, bin_picking"):
         MetaWorldEnv("fly")
     with pytest.raises(UnknownTask, match="known: dmc, metaworld"):
         find_suite("mars")
@@ -70,7 +70,7 @@ def test_the_arm_is_in_view_and_can_be_hidden(task):
     env = MetaWorldEnv(task)
     frame, _ = env.reset(seed=0)
     red = (frame[..., 0] > 90) & (frame[..., 1] < 60)
-    assert red.sum() > 100
+    assert red.sum() > 80  # where a door closes, the arm begins half out of the picture
     with env.nothing_in_view():
         empty = env.render()
     assert ((empty[..., 0] > 90) & (empty[..., 1] < 60)).sum() < 10

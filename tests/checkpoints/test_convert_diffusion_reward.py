@@ -14,6 +14,7 @@ from diffusion_reward_layout import (
     WIDTH,
     decode,
     encode,
+    latents,
     random_codec,
     random_transformer,
     save,
@@ -73,7 +74,14 @@ def test_codes_pictures_and_log_probs_are_equal(run, tmp_path):
     frames = video(12)
     codes = encode(frames, codec)
     assert codes.unique().numel() > CODES // 2
-    assert torch.equal(model.encode(frames, model.task_numbers(None, 12)), codes)
+    ours = model.encode(frames, model.task_numbers(None, 12))
+    # one of 192 is a tie but for 2e-6 of 3.9, which the order of additions decides on some CPUs
+    distances = [
+        (latents(frames, codec) - codec["codebook.embedding.weight"][c]).square().sum(-1)
+        for c in (ours, codes)
+    ]
+    assert (distances[0] - distances[1]).abs().max() < 1e-4
+    assert (ours != codes).sum() <= 1
     drawn = bundle.tokenizer.decode(codes, torch.zeros(12, dtype=torch.int64))
     assert (drawn - decode(codes, codec)).abs().max() < 1e-4
 

@@ -21,7 +21,8 @@ from viper_gym.training.loop import LoopConfig
 from viper_gym.training.tokenizer import PRESETS, TokenizerTraining, train_tokenizer
 from viper_gym.training.video_model import VideoModelTraining, train_video_model
 
-SHAPE = PatchVQConfig(16, 4, codebook_size=16, codebook_dim=8, width=32)
+# 16 codes are so few that two phases of the walk may share one, and whether it moves is a toss-up
+SHAPE = PatchVQConfig(16, 4, codebook_size=32, codebook_dim=8, width=32)
 VIDEO = VideoGPTConfig(sequence_length=4, embed_dim=48, mlp_dim=96, num_heads=2, num_layers=2)
 
 
@@ -62,7 +63,7 @@ def tiny_presets():
 
 @pytest.fixture(scope="module")
 def tokenizer(data, tiny_presets, tmp_path_factory):
-    return train_tokenizer(tokenizer_config(data, tmp_path_factory.mktemp("tok"), 250))
+    return train_tokenizer(tokenizer_config(data, tmp_path_factory.mktemp("tok"), 400))
 
 
 def video_config(data, tokenizer, out, steps, **loop) -> VideoModelTraining:

@@ -99,6 +99,19 @@ def test_training_episodes_end_soon_after_success(tmp_path):
 
 
 @pytest.mark.usefixtures("metaworld")
+def test_mujoco_may_have_been_imported_first(monkeypatch):
+    """It reads MUJOCO_GL when it is imported, and would look for a display."""
+    import subprocess
+
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    script = "import mujoco\nfrom viper_gym.envs.metaworld import MetaWorldEnv\n"
+    script += "print(MetaWorldEnv('reach').reset(seed=0)[0].std() > 10)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == "True", done.stderr
+
+
+@pytest.mark.usefixtures("metaworld")
 @pytest.mark.parametrize("order", ["dm", "md"])
 def test_a_process_with_open_environments_ends_in_silence(order):
     import subprocess

@@ -1,6 +1,5 @@
 """Planning experts in the real simulator."""
 
-import mujoco
 import numpy as np
 import pytest
 
@@ -18,6 +17,8 @@ def test_futures_are_what_the_environment_then_does(task, rng):
     before = env.physics.get_state()
     played = planner._play(futures)
     assert np.array_equal(env.physics.get_state(), before)
+    import mujoco  # by now MUJOCO_GL is set
+
     value, total = PLANS[task].objective(env.physics.model), 0.0
     data = mujoco.MjData(env.physics.model.ptr)
     for action in futures[1]:

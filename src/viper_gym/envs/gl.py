@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ctypes.util
+import importlib
 import os
+import sys
 
 from viper_gym.errors import RenderingUnavailable
 
+_READS_MUJOCO_GL = {"mujoco.rendering.classic.gl_context", "mujoco.gl_context"}
 APT_LINE = "apt-get install -y libegl1 libgl1 libosmesa6"
 
 
@@ -14,7 +17,8 @@ def configure_headless_gl() -> str:
     """Set MUJOCO_GL if the user did not; return its value.
 
     MuJoCo reads the variable once, at its first import, so every environment of this
-    package calls this first. EGL is preferred; OSMesa is the fallback.
+    package calls this first; where MuJoCo is there already, it is made to read it again. EGL is
+    preferred; OSMesa is the fallback.
 
     Raises:
         RenderingUnavailable: neither library is installed.
@@ -32,6 +36,8 @@ def configure_headless_gl() -> str:
                 f"no OpenGL library for headless rendering (EGL or OSMesa). Run: {APT_LINE}"
             )
         os.environ["MUJOCO_GL"] = chosen
+        for name in _READS_MUJOCO_GL & sys.modules.keys():
+            importlib.reload(sys.modules[name])
     if chosen in ("egl", "osmesa"):
         # PyOpenGL must agree with MuJoCo or context creation fails with an unrelated error.
         os.environ.setdefault("PYOPENGL_PLATFORM", chosen)

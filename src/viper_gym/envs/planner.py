@@ -65,7 +65,8 @@ def _stand(model: Any) -> Objective:
 
 PLANS = {
     "finger_turn_hard": Plan(_turn, action_cost=0.01),
-    "hopper_stand": Plan(_stand, futures=48, horizon=25, knots=6),
+    # wide noise, because one that has fallen must throw itself up
+    "hopper_stand": Plan(_stand, futures=48, horizon=30, knots=6, spreads=(0.1, 0.4, 1.0, 2.0)),
 }
 
 

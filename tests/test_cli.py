@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -13,6 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
+from conftest import small_bundle
+from viper_gym.checkpoints.bundle import save_bundle
+from viper_gym.checkpoints.index import read_index
 from viper_gym.data.episodes import Episode
 from viper_gym.envs.collect import collect
 from viper_gym.errors import PreprocessingMismatch, TrainingError
@@ -50,6 +54,22 @@ def test_tasks_as_json():
     games = json.loads(viper("tasks", "--suite", "atari", "--json").stdout)
     assert {"atari pong", "atari zaxxon"} < {row["id"] for row in games}
     assert "known: dmc, metaworld" in viper("tasks", "--suite", "chess").stderr
+
+
+def test_the_worst_figure_of_a_checkpoint_is_listed_too(tmp_path, monkeypatch):
+    from viper_gym.checkpoints import resolve
+    from viper_gym.cli.tasks import _separation
+
+    bundle = small_bundle()
+    figures = {"auroc_random": 1.0, "spearman": None, "beats_cheap": 0.0}
+    save_bundle(
+        replace(bundle, config=replace(bundle.config, evaluation={"tasks": {"a": figures}})),
+        tmp_path,
+    )
+    monkeypatch.setattr(resolve, "bundled_folder", lambda alias: tmp_path)
+    entry = read_index()["dmc"]
+    assert _separation(entry, "a") == {"auroc": 1.0, "beats_cheap": 0.0}
+    assert _separation(replace(entry, repo_id="you/there"), "a") == {}  # another model's
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,8 @@ class Calibration:
     source: str = ""
     """which behaviour set `low`, and on what episodes"""
     idle: float | None = None
-    """level of doing nothing, the floor of `reward_clip="calibrated"`; None: `low`"""
+    """highest level of doing nothing, from which `reward_clip="calibrated"` has its floor; None:
+    not measured, `low` is taken"""
     by_context: tuple[float, ...] = ()
     """what expert frames with 0, 1, … frames of context have above the same frames with as many
     as a window that has been full, on average: taken off before scaling, so that the reward does

@@ -94,4 +94,5 @@ def _separation(entry: CheckpointEntry | None, task: str) -> dict[str, float]:
     from viper_gym.checkpoints.resolve import bundled_folder
 
     audit = read_config(bundled_folder(entry.alias)).evaluation.get("tasks", {}).get(task, {})
-    return {shown: round(audit[key], 2) for key, shown in SHOWN.items() if audit.get(key)}
+    known = {shown: audit.get(key) for key, shown in SHOWN.items()}
+    return {shown: round(figure, 2) for shown, figure in known.items() if figure is not None}

@@ -140,6 +140,26 @@ def test_frozen_context_copies_a_later_frame_and_does_not_train_on_copies(rng):
     assert (same == windows).all() and (ones == 1).all()
 
 
+def test_frozen_context_stops_a_part_while_the_rest_goes_on(rng):
+    windows = np.arange(2000 * 54).reshape(2000, 6, 3, 3)
+    windows[:, :, :, 0] = windows[:, :1, :, 0]  # the first column never moves
+    mixed, weights = replace_context(windows, 1.0, 0.0, windows[:, 0], rng)
+    parts = 0
+    for real, row, counted in zip(windows, mixed, weights, strict=True):
+        last = int((counted[1:] == 0).sum())
+        assert (row[last:] == real[last:]).all() and (counted[last + 1 :] == 1).all()
+        stopped = (row[:last] != real[:last]).any(0)  # (3, 3)
+        assert stopped.any() and (row[:last, stopped] == real[last, stopped]).all()
+        assert (row[:last, ~stopped] == real[:last, ~stopped]).all()
+        rows, columns = np.flatnonzero(stopped.any(1)), np.flatnonzero(stopped.any(0))
+        assert stopped.sum() == (1 + np.ptp(rows)) * (1 + np.ptp(columns))  # a rectangle
+        if stopped[:, 1:].all():
+            continue  # the whole picture, or a rectangle as large
+        parts += 1
+        assert counted[0] == 0  # half a copy is no picture that an expert shows
+    assert 0.3 < parts / 2000 < 0.6
+
+
 def test_empty_context_is_followed_by_the_real_frame_which_is_trained_on(rng):
     windows = np.arange(2000 * 54).reshape(2000, 6, 3, 3)
     empty = np.tile(-np.arange(1, 2001)[:, None, None], (1, 3, 3))

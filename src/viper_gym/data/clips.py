@@ -137,10 +137,11 @@ def replace_context(
     Expert videos hold hardly any stillness outside the goal and never an empty picture. A
     model that has not seen what follows finds "still" after "still" likely anywhere, and
     "nothing" after "nothing" certain. In a share of the windows the frames before one of them
-    become copies of it (frozen), or the empty picture, half of the time only in a rectangle
-    of such copies, as if a part of the body were gone; the rest stays real. Copies end where
-    the expert moves on, so that windows in which nothing moves stay as they are. The
-    replaced frames themselves are not trained on, nor is a frame that copies equal.
+    become copies of it (frozen), half of the time only in a rectangle, as if a part had stopped
+    and the others went on; or the empty picture, half of the time only in a rectangle of copies,
+    as if a part of the body were gone; the rest stays real. Copies end where the expert moves on,
+    so that windows in which nothing moves stay as they are. The replaced frames themselves are not
+    trained on, nor is a frame that copies equal.
 
     Args:
         windows: codes (B, L, h, w).
@@ -161,8 +162,8 @@ def replace_context(
         if draw[row] < frozen:
             if moves[row].any():
                 last = 1 + int(rng.choice(np.flatnonzero(moves[row])))
-                windows[row, :last] = windows[row, last]
-                weights[row, 1 : last + 1] = 0.0
+                windows[row, :last], whole = _stopped(windows[row, : last + 2], rng)
+                weights[row, int(whole) : last + 1] = 0.0  # a whole copy is a real first frame
         else:
             last = int(rng.integers(1, L - 1))
             windows[row, :last] = _with_hole(windows[row, last], pictures[row], rng)
@@ -170,12 +171,33 @@ def replace_context(
     return windows, weights
 
 
+def _stopped(frames: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
+    """Frames before the last but one, as copies of it, or in a rectangle that moves right after it.
+
+    Codes (n + 2, h, w) -> (n, h, w), and whether they are copies as a whole.
+    """
+    before, stop, after = frames[:-2], frames[-2], frames[-1]
+    top, bottom, left, right = _rectangle(stop.shape, rng)
+    part = np.s_[top:bottom, left:right]
+    all_of_it = stop[part].size == stop.size
+    if rng.random() < 0.5 or all_of_it or (stop[part] == after[part]).all():
+        return np.broadcast_to(stop, before.shape), True
+    stopped = before.copy()
+    stopped[:, top:bottom, left:right] = stop[part]
+    return stopped, False
+
+
+def _rectangle(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Rows from, to and columns from, to (exclusive), at least one of each."""
+    (top, bottom), (left, right) = (np.sort(rng.choice(n + 1, 2, replace=False)) for n in shape)
+    return int(top), int(bottom), int(left), int(right)
+
+
 def _with_hole(picture: np.ndarray, empty: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The empty picture, or `picture` with a rectangle of it: codes (h, w)."""
-    h, w = picture.shape
     if rng.random() < 0.5:
         return empty
-    (top, bottom), (left, right) = (np.sort(rng.choice(n + 1, 2, replace=False)) for n in (h, w))
+    top, bottom, left, right = _rectangle(picture.shape, rng)
     holed = picture.copy()
     holed[top:bottom, left:right] = empty[top:bottom, left:right]
     return empty if (holed == picture).all() else holed

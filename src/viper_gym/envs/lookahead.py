@@ -31,8 +31,8 @@ class LookaheadConfig:
     life: float = 50.0
     """score that a lost life is worth"""
     progress: int | None = None
-    """byte of the machine's memory that grows on the way to the next point, for games whose points are
-    further away than a future reaches; None: the score alone"""
+    """byte of the machine's memory that grows on the way to the next point, for games whose points
+    are further away than a future reaches; None: the score alone"""
 
 
 PLANS: dict[str, LookaheadConfig] = {

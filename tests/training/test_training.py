@@ -185,9 +185,10 @@ def test_what_a_mask_hides_changes_no_reward(tmp_path, rng):
         train_video_model(replace(config, init=tmp_path / "model" / "bundle", tokenizer=bare))
 
 
-def test_fine_tuning_starts_from_the_bundle_given(data, tokenizer, tmp_path):
+@pytest.mark.parametrize("half", [False, True])
+def test_fine_tuning_starts_from_the_bundle_given(half, data, tokenizer, tmp_path):
     """One step at a vanishing learning rate leaves the weights where the bundle had them."""
-    first = train_video_model(video_config(data, tokenizer, tmp_path / "a", 20))
+    first = train_video_model(replace(video_config(data, tokenizer, tmp_path / "a", 20), half=half))
     config = video_config(data, tokenizer, tmp_path / "b", 1)
     second = train_video_model(replace(config, init=first, learning_rate=1e-9))
     a, b = (load_bundle(f).video_model.state_dict() for f in (first, second))

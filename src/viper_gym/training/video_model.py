@@ -105,7 +105,8 @@ class _Trainable:
         )
         if config.init is not None:
             load_weights(model, config.init / VIDEO_MODEL)
-            if not torch.equal(model.codebook, tokenizer.quantizer.codebook.to(device)):
+            codebook = tokenizer.quantizer.codebook.to(device)
+            if not _same(codebook, model.codebook):
                 raise TrainingError(
                     f"{config.init} was trained on another tokenizer than {config.tokenizer}"
                 )
@@ -278,6 +279,11 @@ def train_video_model(config: VideoModelTraining) -> Path:
 
     loop.run(trainable, write)
     return bundle_folder
+
+
+def _same(codebook: Tensor, kept: Tensor) -> bool:
+    """Whether a bundle holds this codebook, as it is or as float16 (`half`)."""
+    return torch.equal(kept, codebook) or torch.equal(kept, codebook.half().to(codebook.dtype))
 
 
 def _sums(config: VideoModelTraining, shown: tuple[str, ...]) -> Tensor | None:

@@ -80,22 +80,29 @@ def test_masks_leave_most_of_the_picture():
         assert 0.75 < mask.mean() < 1
 
 
-def test_the_expert_scores_where_random_play_does_not():
-    env = AtariEnv("boxing", observation="state")
-    expert = Lookahead(env, LookaheadConfig(futures=10, horizon=15))
-    random = Held(env.action_space.n)
+@pytest.mark.parametrize(
+    ("game", "config", "steps", "ahead"),
+    [
+        ("boxing", LookaheadConfig(single=5, drawn=4, horizon=15), 80, 5),
+        ("boxing", None, 80, 8),
+        ("freeway", None, 120, 1),
+    ],
+)
+def test_the_expert_scores_where_random_play_does_not(game, config, steps, ahead):
+    env = AtariEnv(game, observation="state")
+    expert, random = Lookahead(env, config), Held(env.action_space.n)
     returns = []
     for policy in (expert, random):
-        episode = record_episode(by_vectors(env), policy, seed=0, length=80)
+        episode = record_episode(by_vectors(env), policy, seed=0, length=steps)
         returns.append(episode.task_return)
-    assert returns[0] >= returns[1] + 5
+    assert returns[0] >= returns[1] + ahead
 
 
 def test_looking_ahead_leaves_the_game_as_it_was():
     """Also the last action, to which the next may stick: the hen stays where it is."""
     env = AtariEnv("freeway", observation="state")
     env.reset(seed=0)
-    expert = Lookahead(env, LookaheadConfig(futures=6, horizon=5))
+    expert = Lookahead(env, LookaheadConfig(single=3, drawn=2, horizon=5))
     expert.reset(np.random.default_rng(0))
     for _ in range(60):
         before = env.state()

@@ -1,12 +1,13 @@
 """An expert for games: it tries futures in copies of the emulator, and takes the best one.
 
-No learning, no knowledge of the game: the reward of a few dozen futures, played from a saved state
-and put back, decides the next few actions. That the real future is sticky, and the saved state does
-not say how, keeps it from cheating on luck.
+No learning, and (but for what `PLANS` says) no knowledge of the game: the score of a few dozen
+futures, played from a saved state, decides the next few actions. That the real future is sticky,
+and the saved state does not say how, keeps it from cheating on luck.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,12 @@ from viper_gym.envs.atari import AtariEnv
 
 @dataclass(frozen=True)
 class LookaheadConfig:
-    """How far and how widely an expert looks."""
+    """How far and how widely an expert looks; the rest of the last best future is always tried."""
 
-    futures: int = 16
+    single: int = 8
+    """futures of one action, held all along"""
+    drawn: int = 7
+    """futures of random actions"""
     horizon: int = 40
     """environment steps of a future"""
     committed: int = 6
@@ -30,17 +34,27 @@ class LookaheadConfig:
     """a step, of the score"""
     life: float = 50.0
     """score that a lost life is worth"""
-    progress: int | None = None
-    """byte of the machine's memory that grows on the way to the next point, for games whose points
-    are further away than a future reaches; None: the score alone"""
+    progress: Callable[[np.ndarray], float] | None = None
+    """the machine's memory, uint8 (128,), at the end of a future -> points that being there is
+    worth, for games whose points are further away than a future reaches; None: the score alone"""
+
+
+def _hen(memory: np.ndarray) -> float:
+    """Freeway: how far up the hen is (6 to about 180, 43 steps)."""
+    return float(memory[14]) / 256
+
+
+def _reach(memory: np.ndarray) -> float:
+    """Boxing: how near we are to where a punch lands: beside the other, an arm away."""
+    x, other_x, y, other_y = memory[32:36].astype(float)
+    return -(abs(abs(other_x - x) - 28) + abs(other_y - y)) / 100
 
 
 PLANS: dict[str, LookaheadConfig] = {
-    # the hen's height, 6 to about 180 in 43 steps upwards; only cars need to be foreseen
-    "freeway": LookaheadConfig(futures=6, horizon=12, committed=2, held=4, progress=14),
+    "freeway": LookaheadConfig(3, 2, horizon=12, committed=2, held=4, progress=_hen),
+    "boxing": LookaheadConfig(18, 0, horizon=3, committed=1, progress=_reach),
 }
-"""by game, where the default plays badly"""
-_PROGRESS = 1 / 256  # of a point, a unit of that byte
+"""by game, where the default plays badly or slowly"""
 
 
 class Lookahead:
@@ -73,11 +87,11 @@ class Lookahead:
     def _best(self, rest: np.ndarray) -> np.ndarray:
         """The plan whose future scores most, int (horizon,); of equal ones any."""
         c, rng, n = self._config, self._rng, self._number
-        some = rng.permutation(n)[: c.futures // 2]
+        some = rng.permutation(n)[: c.single]
         plans = [np.full(c.horizon, action) for action in some]
         if len(rest):
             plans.append(np.concatenate([rest, np.full(c.horizon - len(rest), rng.integers(n))]))
-        while len(plans) < c.futures:
+        for _ in range(c.drawn):
             drawn = rng.integers(n, size=c.horizon // c.held + 1)
             plans.append(drawn.repeat(c.held)[: c.horizon])
         # a copy, because a restored emulator still knows the action it was last given, to which
@@ -99,5 +113,5 @@ class Lookahead:
                 return score - weight * c.life
             weight *= c.discount
         if c.progress is not None:
-            score += weight * _PROGRESS * float(emulator.getRAM()[c.progress])
+            score += weight * c.progress(emulator.getRAM())
         return score

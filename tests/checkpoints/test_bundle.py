@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from conftest import small_bundle
-from viper_gym.checkpoints.bundle import load_bundle, save_bundle
+from viper_gym.checkpoints.bundle import Calibration, load_bundle, save_bundle
 from viper_gym.checkpoints.index import read_index, unknown_task
 from viper_gym.checkpoints.resolve import resolve
 from viper_gym.errors import CheckpointError, UnknownTask
@@ -45,6 +45,25 @@ def test_the_policy_is_kept_and_must_fit(tmp_path):
     assert load_bundle(tmp_path).config.policy == policy
     edit(tmp_path, lambda d: d["policy"].update(window=99))
     with pytest.raises(CheckpointError, match="policy"):
+        load_bundle(tmp_path)
+
+
+def test_a_task_may_have_a_policy_of_its_own(tmp_path):
+    bundle = small_bundle()
+    own = ContextPolicy("exact", window=1)
+    levels = {"a": Calibration(-3.0, -1.0, by_context=(0.0,), policy=own)}
+    bundle.config = replace(bundle.config, calibration=levels)
+    save_bundle(bundle, tmp_path)
+    back = load_bundle(tmp_path).config
+    assert back == bundle.config
+    assert back.policy_of("a") == own and back.policy_of("b") == back.policy != own
+    edit(tmp_path, lambda d: d["calibration"]["a"]["policy"].update(window=99))
+    with pytest.raises(CheckpointError, match="policy"):
+        load_bundle(tmp_path)
+    edit(tmp_path, lambda d: d["calibration"]["a"]["policy"].update(depth=1))
+    with pytest.raises(
+        CheckpointError, match=r"calibration of a: policy: unknown keys \['depth'\]"
+    ):
         load_bundle(tmp_path)
 
 

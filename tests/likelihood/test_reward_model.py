@@ -9,6 +9,7 @@ import torch
 from conftest import random_video_model, small_bundle, toy_bundle
 from viper_gym.checkpoints.bundle import Bundle, Calibration, save_bundle
 from viper_gym.errors import CheckpointError
+from viper_gym.likelihood.frame_stream import FrameStream
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.shared import shared_reward_model
 from viper_gym.models.context import ContextPolicy
@@ -44,6 +45,38 @@ def test_the_scale_takes_off_what_the_number_of_context_frames_does():
     log_prob = -15.0 + np.array(levels.by_context)[context]
     assert np.allclose(model.scaled(log_prob, "a"), 0.5)
     assert np.allclose(model.scaled(log_prob, "a", "raw"), log_prob[1:])
+
+
+def test_environments_whose_tasks_have_other_policies_are_scored_side_by_side(rng):
+    """Live rewards of both equal those of whole episodes, in any order, over a partial reset."""
+    bundle = toy_bundle(random_video_model(), stride=2)
+    own = ContextPolicy("exact", window=1)
+    levels = {
+        "a": Calibration(-20.0, -10.0),
+        "b": Calibration(-30.0, -10.0, by_context=(0.0,), policy=own),
+    }
+    bundle.config = replace(bundle.config, calibration=levels)
+    model = VideoRewardModel(bundle, "cpu", "fp32")
+    assert model.policy_of("b") == own != model.policy_of("a")
+    tasks = ["b", "a", "b"]
+    size = model.image_size
+    frames = rng.integers(0, 255, (3, 12, size, size, 3)).astype(np.uint8)
+    stream = FrameStream(model, tasks)
+    stream.reset(np.ones(3, bool))
+    live = [stream.score(frames[:, t]) for t in range(5)]
+    stream.reset(np.array([True, False, True]))
+    live += [stream.score(frames[:, t]) for t in range(5, 12)]
+    live = np.stack(live, 1)  # (3, 12)
+    for i, task in enumerate(tasks):
+        parts = [slice(0, 12)] if task == "a" else [slice(0, 5), slice(5, 12)]
+        for part in parts:
+            whole = model.log_prob(frames[i : i + 1, part], task)[0]
+            assert np.allclose(live[i, part], whole, atol=1e-3)
+    assert stream.context_frames().tolist()[::2] == [0, 0] and stream.context_frames()[1] > 0
+    alone = model.log_prob(frames[:1, 7:8], "b")[0, 0]  # a window of one knows no past
+    assert np.isclose(live[0, 7], alone, atol=1e-3)
+    some = FrameStream(model, tasks).score(frames[[2, 1], 0], np.array([2, 1]))
+    assert np.allclose(some, live[[2, 1], 0], atol=1e-3)
 
 
 def test_offsets_must_fit_the_window(tmp_path):

@@ -12,6 +12,7 @@ from viper_gym.checkpoints.bundle import BundleConfig, Calibration
 from viper_gym.data.episodes import Episode
 from viper_gym.errors import CheckpointError
 from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.models.context import ContextPolicy
 
 # An empty picture is audited, but sets no zero: the cameras are chosen so that nobody can
 # leave the picture (docs/decisions.md), and in some tasks it is likelier than any behaviour.
@@ -37,12 +38,13 @@ def context_offsets(
         means over the window, and none where every episode is too short.
     """
     sequence, stride = model.config.video_model.sequence_length, model.config.frame_stride
-    n = model.policy.length(sequence)
+    policy = model.policy_of(task)
+    n = policy.length(sequence)
     span = (n - 1) * stride  # steps from the first frame of a window to its last
     sums, frames = torch.zeros(n, dtype=torch.float64), 0
     for episode in experts:
         T = len(episode.frames)
-        if model.policy.mode == "joint" or T <= 2 * span:
+        if policy.mode == "joint" or T <= 2 * span:
             continue
         codes = model.encode(episode.frames, model.task_numbers(task, T))
         starts = torch.arange(T - span, device=codes.device)
@@ -56,11 +58,14 @@ def context_offsets(
     if not frames:
         return ()
     means = (sums / frames).numpy()
-    return tuple(round(float(m), 4) for m in means - means[model.policy.kept(sequence) :].mean())
+    return tuple(round(float(m), 4) for m in means - means[policy.kept(sequence) :].mean())
 
 
 def calibrate(
-    config: BundleConfig, audit: TaskAudit, by_context: tuple[float, ...] = ()
+    config: BundleConfig,
+    audit: TaskAudit,
+    by_context: tuple[float, ...] = (),
+    policy: ContextPolicy | None = None,
 ) -> BundleConfig:
     """A config whose scale of the audited task is: best cheap behaviour 0, expert 1.
 
@@ -69,6 +74,7 @@ def calibrate(
 
     Args:
         by_context: of `context_offsets`.
+        policy: with which the audit was made; None: the bundle's.
 
     Raises:
         CheckpointError: a cheap behaviour is at or above the expert's level; such a reward
@@ -84,5 +90,6 @@ def calibrate(
     counts = ", ".join(f"{n} {k}" for k, n in audit.episodes.items())
     idle = audit.idle_late if np.isfinite(audit.idle_late) else None
     source = f"0 = {cheap}, 1 = expert, late in episodes; {counts}"
-    levels = Calibration(low, high, source, idle, by_context)
+    own = None if policy == config.policy else policy
+    levels = Calibration(low, high, source, idle, by_context, own)
     return replace(config, calibration={**config.calibration, audit.task: levels})

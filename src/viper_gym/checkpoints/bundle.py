@@ -57,6 +57,8 @@ class Calibration:
     """what expert frames with 0, 1, … frames of context have above the same frames with as many
     as a window that has been full, on average: taken off before scaling, so that the reward does
     not follow the context's length; empty: nothing is"""
+    policy: ContextPolicy | None = None
+    """which frames a frame of this task is scored with; None: as the bundle's"""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class BundleConfig:
     frame_stride: int = 1
     """model frames are this many environment steps apart"""
     policy: ContextPolicy = field(default_factory=ContextPolicy)
-    """which frames a frame is scored with, unless asked otherwise; the calibration is its"""
+    """which frames a frame is scored with, unless a task's calibration (or a user) says others"""
     preprocessing: dict[str, dict[str, Any]] = field(default_factory=dict)
     """task -> camera, size, action repeat, … of its training frames"""
     calibration: dict[str, Calibration] = field(default_factory=dict)
@@ -81,6 +83,11 @@ class BundleConfig:
     """figures of the last audit, and the command that made them"""
     library_version: str = ""
     format_version: int = FORMAT_VERSION
+
+    def policy_of(self, task: str) -> ContextPolicy:
+        """Which frames a frame of the task is scored with; its calibration was made for that."""
+        own = self.calibration[task].policy if task in self.calibration else None
+        return own or self.policy
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2) + "\n"
@@ -150,12 +157,19 @@ def read_config(folder: Path) -> BundleConfig:
     data["video_model"] = from_dict(VideoGPTConfig, data["video_model"], f"{path}: video_model")
     data["policy"] = from_dict(ContextPolicy, data.get("policy", {}), f"{path}: policy")
     data["calibration"] = {
-        task: from_dict(Calibration, values, f"{path}: calibration of {task}")
+        task: _calibration(values, f"{path}: calibration of {task}")
         for task, values in data.get("calibration", {}).items()
     }
     config: BundleConfig = from_dict(BundleConfig, data, str(path))
     _check_fit(config, str(path))
     return config
+
+
+def _calibration(values: dict[str, Any], where: str) -> Calibration:
+    own = values.get("policy")
+    policy = None if own is None else from_dict(ContextPolicy, own, f"{where}: policy")
+    made: Calibration = from_dict(Calibration, {**values, "policy": policy}, where)
+    return made
 
 
 def _check_fit(config: BundleConfig, where: str) -> None:
@@ -168,12 +182,13 @@ def _check_fit(config: BundleConfig, where: str) -> None:
     for name, (a, b) in pairs.items():
         if a != b:
             raise CheckpointError(f"{where}: tokenizer has {name} {a}, video model {b}")
-    try:
-        config.policy.kept(video.sequence_length)
-    except ValueError as error:
-        raise CheckpointError(f"{where}: policy: {error}") from error
-    window = config.policy.length(video.sequence_length)
+    for policy in (config.policy, *map(config.policy_of, config.calibration)):
+        try:
+            policy.kept(video.sequence_length)
+        except ValueError as error:
+            raise CheckpointError(f"{where}: policy: {error}") from error
     for task, levels in config.calibration.items():
+        window = config.policy_of(task).length(video.sequence_length)
         if levels.by_context and len(levels.by_context) != window:
             raise CheckpointError(
                 f"{where}: calibration of {task}: by_context has {len(levels.by_context)} entries, "

@@ -52,7 +52,7 @@ def model_card(config: BundleConfig, repo_id: str | None = None, license: str | 
         "",
         f"- tasks: {', '.join(config.tasks)}",
         f"- window: {config.video_model.sequence_length} frames in training, {scored} in rewards "
-        f"({config.policy.kind}), {config.frame_stride} environment steps apart; "
+        f"({config.policy.kind}{_own(config)}), {config.frame_stride} environment steps apart; "
         f"{config.video_model.tokens_per_frame} codes a frame of {config.tokenizer.codebook_size}",
         f"- training data: {data}",
         f"- licence: {license}; made with viper-gym {config.library_version}",
@@ -78,6 +78,17 @@ def model_card(config: BundleConfig, repo_id: str | None = None, license: str | 
     if config.evaluation:
         lines += _evaluation_lines(config)
     return "\n".join(lines)
+
+
+def _own(config: BundleConfig) -> str:
+    """Tasks whose frames are scored with another window."""
+    length = config.video_model.sequence_length
+    others = [
+        f"{task} {config.policy_of(task).length(length)}"
+        for task in config.tasks
+        if config.policy_of(task) != config.policy
+    ]
+    return f"; {', '.join(others)}" if others else ""
 
 
 def _usage(config: BundleConfig, repo_id: str | None) -> list[str]:

@@ -27,12 +27,14 @@ class Evaluate:
     calibrate: bool = False
     """set the reward scale from these episodes (other seeds than the audit's) first"""
     mode: Literal["conditional", "joint"] | None = None
-    """with --calibrate: what is scored, recorded in the bundle (its own if left out)"""
+    """with --calibrate: what is scored, recorded in the bundle (its own if left out); for
+    the chosen tasks, or all"""
     window: int | None = None
-    """with --calibrate: frames a window holds at most, recorded in the bundle"""
+    """with --calibrate: frames a window holds at most, recorded likewise. 1 scores a frame by
+    itself, which suits tasks that end in a pose at rest: how it is held does not count"""
     context: Literal["exact", "refresh"] | None = None
     """with --calibrate: always the full window, or a cache rebuilt when it is full (cheaper
-    for long windows); recorded in the bundle"""
+    for long windows); recorded likewise"""
     write: bool = False
     """store the figures in the bundle and its model card (a local folder)"""
     out: Path = Path("runs/evaluate")
@@ -132,13 +134,15 @@ def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -
 
     folder = resolve(options.checkpoint, task=next(iter(options.tasks), None))
     config = read_config(folder)
-    policy = _policy(options, config.policy)
-    if policy != config.policy:
-        config = replace(config, policy=policy, calibration={})  # levels of another score
-    model = VideoRewardModel.from_pretrained(folder, device=options.device, policy=config.policy)
-    chosen = options.tasks or model.tasks
+    asked = (options.mode, options.window, options.context) != (None, None, None)
+    if asked and not options.tasks:
+        # what was calibrated for another score is no use, a task's own policy included
+        config = replace(config, policy=_policy(options, config.policy), calibration={})
+    chosen = options.tasks or config.tasks
     with progress("calibrate", 2 * sum(counts.values()) * len(chosen)) as tick:
         for task in chosen:
+            policy = _policy(options, config.policy_of(task))
+            model = VideoRewardModel.from_pretrained(folder, device=options.device, policy=policy)
             if options.episodes is not None:
                 episodes = folder_source(options.episodes, model.image_size)(task)
             else:
@@ -149,12 +153,12 @@ def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -
             audit, scored = audit_task(model, task, episodes, on_episode=tick)
             experts = [s.episode for s in scored["expert"]]  # those that succeeded
             offsets = context_offsets(model, task, experts)
-            config = calibrate(config, audit, offsets)
+            config = calibrate(config, audit, offsets, policy)
     write_config(config, folder)
 
 
 def _policy(options: Evaluate, known: ContextPolicy) -> ContextPolicy:
-    """The bundle's policy with what was asked for put in; joint needs the exact window."""
+    """The known policy with what was asked for put in; joint needs the exact window."""
     mode = options.mode or known.mode
     window = options.window if options.window is not None else known.window
     keep = None if (mode, window) != (known.mode, known.window) else known.keep

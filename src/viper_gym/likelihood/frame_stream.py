@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from viper_gym.likelihood.precision import autocast, finite
 from viper_gym.likelihood.reward_model import VideoRewardModel
@@ -21,24 +24,33 @@ class FrameStream:
     def __init__(self, model: VideoRewardModel, tasks: list[str | None]):
         self._model = model
         self._tasks = torch.tensor([model.task_index(t) for t in tasks], device=model.device)
-        self._engine = StreamingLikelihood(
-            model.video_model,
-            len(tasks),
-            model.config.frame_stride,
-            model.policy,
-            model.classes(self._tasks),
-        )
+        policies = [model.policy_of(t) for t in tasks]
+        self._parts = [
+            (torch.tensor([p == policy for p in policies], device=model.device), engine)
+            for policy in dict.fromkeys(policies)
+            for engine in [
+                StreamingLikelihood(
+                    model.video_model,
+                    len(tasks),
+                    model.config.frame_stride,
+                    policy,
+                    model.classes(self._tasks),
+                )
+            ]
+        ]
+        """environments (n,) that share a policy, and their engine; nearly always one part"""
         grid = model.config.video_model.grid_size
         self._newest = torch.zeros((len(tasks), grid, grid), dtype=torch.int64, device=model.device)
 
     @property
     def state_bytes(self) -> int:
         """Bytes held between steps."""
-        return self._engine.state_bytes
+        return sum(engine.state_bytes for _, engine in self._parts)
 
     def reset(self, envs: np.ndarray) -> None:
         """New episodes begin in the environments of the bool mask (n,)."""
-        self._engine.reset(torch.from_numpy(envs).to(self._model.device))
+        for _, engine in self._parts:
+            engine.reset(torch.from_numpy(envs).to(self._model.device))
 
     def score(self, frames: np.ndarray, envs: np.ndarray | None = None) -> np.ndarray:
         """uint8 (m, H, W, 3) of the environments `envs` (int (m,); all by default) -> (m,) nats.
@@ -50,12 +62,31 @@ class FrameStream:
         codes = self._model.encode(frames, self._tasks if which is None else self._tasks[which])
         self._newest[slice(None) if which is None else which] = codes
         with autocast(self._model.device, self._model.dtype):
-            return finite(self._engine.score(codes, which).sum((1, 2)))
+            if len(self._parts) == 1:
+                return finite(self._parts[0][1].score(codes, which).sum((1, 2)))
+            scores = torch.empty(len(codes), device=codes.device)
+            for engine, rows, part in self._split(which):
+                scores[rows] = engine.score(codes[rows], part).sum((1, 2))
+            return finite(scores)
 
     def context_frames(self, envs: np.ndarray | None = None) -> np.ndarray:
         """How many frames of context the newest frames of `envs` were scored with: int (m,)."""
         which = None if envs is None else torch.from_numpy(envs).to(self._model.device)
-        return self._engine.context_frames(which).cpu().numpy()
+        if len(self._parts) == 1:
+            return self._parts[0][1].context_frames(which).cpu().numpy()
+        frames = torch.empty(len(self._tasks if which is None else which), dtype=torch.int64)
+        for engine, rows, part in self._split(which):
+            frames[rows.cpu()] = engine.context_frames(part).cpu()
+        return frames.numpy()
+
+    def _split(self, which: Tensor | None) -> Iterator[tuple[StreamingLikelihood, Tensor, Tensor]]:
+        """Engine by engine: which of the asked rows are its own, and their environments."""
+        envs = torch.arange(len(self._tasks), device=self._tasks.device)
+        which = envs if which is None else which
+        for own, engine in self._parts:
+            rows = torch.nonzero(own[which])[:, 0]
+            if len(rows):
+                yield engine, rows, which[rows]
 
     def features(self, envs: np.ndarray) -> np.ndarray:
         """The tokenizer's code vectors of the newest frames of the environments `envs`, int (m,).

@@ -50,7 +50,7 @@ class VideoRewardModel:
         dtype: of the video model's products: "auto", "bf16" or "fp32".
         tokenizer_dtype: of the tokenizer's. bf16 is faster and near ties picks other codes;
             docs/decisions.md has the share.
-        policy: context of a frame; None takes the bundle's own.
+        policy: context of a frame; None takes the bundle's own, task by task.
 
     Example:
         >>> model = VideoRewardModel.from_pretrained("dmc")
@@ -69,7 +69,7 @@ class VideoRewardModel:
         """what `from_pretrained` was given, for specs to name it"""
         self.device = resolve_device(device)
         self.dtype = resolve_dtype(dtype, self.device)
-        self.policy = policy or bundle.config.policy
+        self._policy = policy
         self.bundle = bundle
         self.tokenizer_dtype = resolve_dtype(tokenizer_dtype, self.device)
         tokenizer = bundle.tokenizer.to(self.device)
@@ -171,10 +171,19 @@ class VideoRewardModel:
             raise unknown_task(self.tasks, task)
         return self.tasks.index(task)
 
+    def policy_of(self, task: str | None) -> ContextPolicy:
+        """Which frames a frame of a task is scored with.
+
+        Raises:
+            UnknownTask: see `task_index`.
+        """
+        return self._policy or self.config.policy_of(self.tasks[self.task_index(task)])
+
     def is_calibrated(self, task: str) -> bool:
         """Whether the bundle has a scale for the task that was made for this model's policy."""
         length = self.config.video_model.sequence_length
-        made, used = ((p.mode, p.length(length)) for p in (self.config.policy, self.policy))
+        policies = self.config.policy_of(task), self.policy_of(task)
+        made, used = ((p.mode, p.length(length)) for p in policies)
         return task in self.config.calibration and made == used
 
     def scale(
@@ -208,7 +217,7 @@ class VideoRewardModel:
                 "on it, or take reward_scale='per_token' or 'raw'"
             )
         if not self.is_calibrated(name):
-            made, used = self.config.policy, self.policy
+            made, used = self.config.policy_of(name), self.policy_of(name)
             length = self.config.video_model.sequence_length
             raise CheckpointError(
                 f"the bundle's calibration was made with mode '{made.mode}' and a window of "
@@ -242,7 +251,8 @@ class VideoRewardModel:
             ValueError, CheckpointError: see `scale`.
         """
         stride, length = self.config.frame_stride, self.config.video_model.sequence_length
-        context = self.policy.context_frames(np.arange(log_prob.shape[-1]), stride, length)
+        steps = np.arange(log_prob.shape[-1])
+        context = self.policy_of(task).context_frames(steps, stride, length)
         return self.scale(task, kind, clip)(log_prob[..., 1:], context[1:])
 
     @torch.inference_mode()
@@ -331,7 +341,7 @@ class VideoRewardModel:
         tasks = self.classes(self.task_numbers(task, len(codes)))
         with autocast(self.device, self.dtype):
             return batch_log_prob(
-                self.video_model, codes, tasks, self.config.frame_stride, self.policy
+                self.video_model, codes, tasks, self.config.frame_stride, self.policy_of(task)
             )
 
     def compute_reward(

@@ -12,7 +12,7 @@ from viper_gym.checkpoints.index import read_index
 from viper_gym.errors import PreprocessingMismatch
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
-TASKS = [task for entry in read_index().values() for task in entry.tasks]
+IDS = [f"viper/{e.suite}-{task}-v0" for e in read_index().values() for task in e.tasks]
 
 
 @pytest.fixture(autouse=True)
@@ -20,9 +20,9 @@ def offline(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_every_id_steps_with_a_real_reward(task):
-    env = gym.make(f"viper/dmc-{task}-v0", device="cpu")
+@pytest.mark.parametrize("env_id", IDS)
+def test_every_id_steps_with_a_real_reward(env_id):
+    env = gym.make(env_id, device="cpu")
     env.reset(seed=0)
     env.action_space.seed(0)
     rewards, infos = [], []
@@ -42,11 +42,11 @@ def test_every_id_steps_with_a_real_reward(task):
     "ignore:.*A Box observation space .* is -?infinity",  # velocities
 )
 @pytest.mark.parametrize(
-    ("task", "observation"),
-    [("cartpole_swingup", "pixels"), *((task, "state") for task in TASKS)],
+    ("env_id", "observation"),
+    [("viper/dmc-cartpole_swingup-v0", "pixels"), *((env_id, "state") for env_id in IDS)],
 )
-def test_check_env_passes_and_seeds_reproduce(task, observation):
-    env = gym.make(f"viper/dmc-{task}-v0", observation=observation, device="cpu")
+def test_check_env_passes_and_seeds_reproduce(env_id, observation):
+    env = gym.make(env_id, observation=observation, device="cpu")
     check_env(env.unwrapped)
     while not isinstance(env, ViperRewardWrapper):
         env = env.env
@@ -54,7 +54,8 @@ def test_check_env_passes_and_seeds_reproduce(task, observation):
     runs = []
     for _ in range(2):
         env.reset(seed=3)
-        action = np.full(env.action_space.shape, 0.5, np.float32)
+        discrete = isinstance(env.action_space, gym.spaces.Discrete)
+        action = 1 if discrete else np.full(env.action_space.shape, 0.5, np.float32)
         runs.append([env.step(action)[1] for _ in range(25)])
     assert runs[0] == runs[1]
 

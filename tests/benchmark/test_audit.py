@@ -1,5 +1,6 @@
 """The audit's figures on videos whose likelihoods are known by construction."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,9 @@ from viper_gym.benchmark.audit import audit_task, summary
 from viper_gym.benchmark.calibration import calibrate, context_offsets
 from viper_gym.benchmark.metrics import gap_in_deviations, share_of_pairs, spearman
 from viper_gym.benchmark.still import still_episodes
-from viper_gym.checkpoints.bundle import Calibration
+from viper_gym.checkpoints.bundle import Calibration, read_config
+from viper_gym.checkpoints.resolve import bundled_folder
+from viper_gym.cli.evaluate import Evaluate, calibrate_checkpoint
 from viper_gym.data.episodes import Episode
 from viper_gym.errors import CheckpointError
 from viper_gym.likelihood.reward_model import VideoRewardModel
@@ -68,6 +71,26 @@ def test_audit_of_a_reward_that_ranks(episodes):
     assert levels.low == audit.best_late["zero"] < levels.high == audit.late_levels["expert"]
     assert audit.best_late["zero"] < levels.idle == audit.idle_late  # the luckiest of them
     assert calibrate(config, audit, (-1.0, 0.0)).calibration["a"].by_context == (-1.0, 0.0)
+
+
+def test_a_window_asked_for_some_tasks_leaves_the_others_as_they_were(tmp_path):
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundled_folder("dmc"), folder)
+    before = read_config(folder)
+    options = Evaluate(
+        str(folder), tasks=("cup_catch",), calibrate=True, window=1, out=tmp_path, workers=0
+    )  # fmt: skip
+    calibrate_checkpoint(options, {"expert": 1, "zero": 1}, seed=5)
+    after = read_config(folder)
+    assert after.policy == before.policy == replace(after.policy_of("cup_catch"), window=4)
+    assert after.policy_of("cup_catch").window == 1
+    assert after.calibration["cup_catch"].by_context == (0.0,)
+    others = [t for t in before.tasks if t != "cup_catch"]
+    assert all(after.calibration[t] == before.calibration[t] for t in others)
+    model = VideoRewardModel.from_pretrained(folder, device="cpu")
+    assert model.scale("cup_catch").high > model.scale("cup_catch").low
+    calibrate_checkpoint(replace(options, window=4), {"expert": 1, "zero": 1}, seed=5)
+    assert read_config(folder).calibration["cup_catch"].policy is None  # the bundle's again
 
 
 def test_returns_under_calibrated_bounds_are_ranked_where_there_is_a_calibration(episodes):

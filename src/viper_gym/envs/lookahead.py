@@ -70,10 +70,11 @@ class Lookahead:
 
     def __init__(self, env: AtariEnv, config: LookaheadConfig | None = None):
         self._env, self._config = env, config or PLANS.get(env.task, LookaheadConfig())
-        self._number, self._copy = int(env.action_space.n), env.copy_of_emulator()
+        self._number = int(env.action_space.n)
 
     def reset(self, rng: np.random.Generator) -> None:
-        self._rng = rng
+        # a new copy, so that an episode's seed decides how actions stick in it, too
+        self._rng, self._copy = rng, self._env.copy_of_emulator()
         self._plan, self._played = np.zeros(0, int), 0
 
     def __call__(self, state: np.ndarray) -> np.ndarray:

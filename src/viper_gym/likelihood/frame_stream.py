@@ -25,20 +25,18 @@ class FrameStream:
         self._model = model
         self._tasks = torch.tensor([model.task_index(t) for t in tasks], device=model.device)
         policies = [model.policy_of(t) for t in tasks]
-        self._parts = [
-            (torch.tensor([p == policy for p in policies], device=model.device), engine)
-            for policy in dict.fromkeys(policies)
-            for engine in [
-                StreamingLikelihood(
-                    model.video_model,
-                    len(tasks),
-                    model.config.frame_stride,
-                    policy,
-                    model.classes(self._tasks),
-                )
-            ]
-        ]
+        self._parts: list[tuple[Tensor, StreamingLikelihood]] = []
         """environments (n,) that share a policy, and their engine; nearly always one part"""
+        for policy in dict.fromkeys(policies):
+            engine = StreamingLikelihood(
+                model.video_model,
+                len(tasks),
+                model.config.frame_stride,
+                policy,
+                model.classes(self._tasks),
+            )
+            own = torch.tensor([p == policy for p in policies], device=model.device)
+            self._parts.append((own, engine))
         grid = model.config.video_model.grid_size
         self._newest = torch.zeros((len(tasks), grid, grid), dtype=torch.int64, device=model.device)
 
@@ -62,8 +60,6 @@ class FrameStream:
         codes = self._model.encode(frames, self._tasks if which is None else self._tasks[which])
         self._newest[slice(None) if which is None else which] = codes
         with autocast(self._model.device, self._model.dtype):
-            if len(self._parts) == 1:
-                return finite(self._parts[0][1].score(codes, which).sum((1, 2)))
             scores = torch.empty(len(codes), device=codes.device)
             for engine, rows, part in self._split(which):
                 scores[rows] = engine.score(codes[rows], part).sum((1, 2))
@@ -72,15 +68,18 @@ class FrameStream:
     def context_frames(self, envs: np.ndarray | None = None) -> np.ndarray:
         """How many frames of context the newest frames of `envs` were scored with: int (m,)."""
         which = None if envs is None else torch.from_numpy(envs).to(self._model.device)
-        if len(self._parts) == 1:
-            return self._parts[0][1].context_frames(which).cpu().numpy()
-        frames = torch.empty(len(self._tasks if which is None else which), dtype=torch.int64)
+        frames = torch.empty_like(self._tasks if which is None else which)
         for engine, rows, part in self._split(which):
-            frames[rows.cpu()] = engine.context_frames(part).cpu()
-        return frames.numpy()
+            frames[rows] = engine.context_frames(part)
+        return frames.cpu().numpy()
 
-    def _split(self, which: Tensor | None) -> Iterator[tuple[StreamingLikelihood, Tensor, Tensor]]:
+    def _split(
+        self, which: Tensor | None
+    ) -> Iterator[tuple[StreamingLikelihood, Tensor | slice, Tensor | None]]:
         """Engine by engine: which of the asked rows are its own, and their environments."""
+        if len(self._parts) == 1:
+            yield self._parts[0][1], slice(None), which  # None stays: engines then gather nothing
+            return
         envs = torch.arange(len(self._tasks), device=self._tasks.device)
         which = envs if which is None else which
         for own, engine in self._parts:

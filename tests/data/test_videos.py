@@ -96,11 +96,15 @@ def coded_episode(number: int, length: int) -> np.ndarray:
 @pytest.mark.parametrize("stride", [1, 2, 4])
 def test_windows_are_strided_and_never_cross_episodes(stride):
     codes = {"a": [coded_episode(i, 13 + i) for i in range(4)], "b": [coded_episode(9, 13)]}
-    sampler = WindowSampler(codes, sequence_length=4, frame_stride=stride)
+    pictures = np.array([[[-1, 5], [0, -1]], [[9, -1], [-1, -1]]])
+    sampler = WindowSampler(codes, sequence_length=4, frame_stride=stride, pictures=pictures)
     seen = set()
     for step in range(200):
-        windows, tasks = sampler.batch(step, 6)
-        for window, task in zip(windows, tasks, strict=True):
+        for window, task, bare in zip(*sampler.batch(step, 6), strict=True):
+            # the first task's episodes all show 5 in the second cell once, and 0 in the third
+            assert bare.tolist() == ([[True, False]] if task else [[False, True]]) + [
+                [not task, False]
+            ]
             assert len(set(window[:, 0, 0].tolist())) == 1
             assert (np.diff(window[:, 0, 1]) == stride).all()
             assert (window[0, 0, 0] == 9) == (task == 1)
@@ -125,8 +129,8 @@ def test_split_holds_out_whole_episodes():
 
 def test_frozen_context_copies_a_later_frame_and_does_not_train_on_copies(rng):
     windows = np.arange(200 * 6).reshape(200, 6, 1, 1)
-    empty = -np.ones((200, 1, 1), int)
-    mixed, weights = replace_context(windows, 0.5, 0.0, empty, rng)
+    empty, bare = -np.ones((200, 1, 1), int), np.ones((200, 1, 1), bool)
+    mixed, weights = replace_context(windows, 0.5, 0.0, empty, bare, rng)
     touched = (mixed != windows).any((1, 2, 3))
     assert 0.35 < touched.mean() < 0.65
     assert (weights[~touched] == 1).all()
@@ -136,14 +140,15 @@ def test_frozen_context_copies_a_later_frame_and_does_not_train_on_copies(rng):
         assert (mixed[row, : last + 1] == windows[row, last]).all()
         assert (mixed[row, last + 1 :] == windows[row, last + 1 :]).all()
         assert weights[row].tolist() == [1.0] + [0.0] * last + [1.0] * (5 - last)
-    same, ones = replace_context(windows, 0.0, 0.0, empty, rng)
+    same, ones = replace_context(windows, 0.0, 0.0, empty, bare, rng)
     assert (same == windows).all() and (ones == 1).all()
 
 
 def test_frozen_context_stops_a_part_while_the_rest_goes_on(rng):
     windows = np.arange(2000 * 54).reshape(2000, 6, 3, 3)
     windows[:, :, :, 0] = windows[:, :1, :, 0]  # the first column never moves
-    mixed, weights = replace_context(windows, 1.0, 0.0, windows[:, 0], rng)
+    bare = np.ones((2000, 3, 3), bool)
+    mixed, weights = replace_context(windows, 1.0, 0.0, windows[:, 0], bare, rng)
     parts = 0
     for real, row, counted in zip(windows, mixed, weights, strict=True):
         last = int((counted[1:] == 0).sum())
@@ -161,24 +166,37 @@ def test_frozen_context_stops_a_part_while_the_rest_goes_on(rng):
 
 
 def test_empty_context_is_followed_by_the_real_frame_which_is_trained_on(rng):
-    windows = np.arange(2000 * 54).reshape(2000, 6, 3, 3)
-    empty = np.tile(-np.arange(1, 2001)[:, None, None], (1, 3, 3))
-    mixed, weights = replace_context(windows, 0.2, 0.3, empty, rng)
-    blank = (mixed < 0).any((1, 2, 3))
-    assert 0.2 < blank.mean() < 0.4
-    whole = 0
-    for row in np.flatnonzero(blank):
+    windows = np.arange(4000 * 96).reshape(4000, 6, 4, 4)
+    empty = np.tile(-np.arange(1, 4001)[:, None, None], (1, 4, 4))
+    bare = np.zeros((4000, 4, 4), bool)
+    bare[:, [0, 2], [1, 3]] = True  # no rectangle
+    mixed, weights = replace_context(windows, 0.2, 0.3, empty, bare, rng)
+    kinds = {"whole": 0, "bare": 0, "rectangle": 0, "any codes": 0}
+    holed = (weights[:, 0] == 0) & (mixed[:, 0] != windows[:, 0]).any((1, 2))
+    for row in np.flatnonzero(holed):
         last = int((weights[row] == 0).sum())
-        assert 1 <= last <= 4
-        assert (mixed[row, :last] == mixed[row, 0]).all()
-        hole = mixed[row, 0] == empty[row]
-        assert (mixed[row, 0][~hole] == windows[row, last][~hole]).all()
-        rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
-        assert hole.sum() == (1 + np.ptp(rows)) * (1 + np.ptp(columns))  # a rectangle
-        whole += hole.all()
+        first, real, blank = mixed[row, 0], windows[row, last], empty[row]
+        if (mixed[row, :last] != first).any() or not 1 <= last <= 4:
+            continue  # stopped in a rectangle (the test above)
         assert (mixed[row, last:] == windows[row, last:]).all()
+        hole = first != real
+        if not hole.any():
+            continue
         assert weights[row].tolist() == [0.0] * last + [1.0] * (6 - last)
-    assert 0.4 < whole / blank.sum() < 0.6
+        rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
+        box = np.ix_(range(rows[0], rows[-1] + 1), range(columns[0], columns[-1] + 1))
+        if (first == blank).all():
+            kinds["whole"] += 1
+        elif (hole == bare[row]).all() and (first[hole] == blank[hole]).all():
+            kinds["bare"] += 1
+        elif (first[hole] == blank[hole]).all():
+            kinds["rectangle"] += 1
+            assert hole[box].all()
+        else:
+            kinds["any codes"] += 1
+            assert np.isin(first[hole], windows).all()
+    counts = np.array(list(kinds.values())) / 4000
+    assert (counts > 0.05).all() and 0.27 < counts.sum() < 0.33, kinds
 
 
 def test_empty_codes_are_the_commonest_of_each_cell():

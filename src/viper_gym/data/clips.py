@@ -72,17 +72,36 @@ def _foreground(pool: np.ndarray, background: np.ndarray) -> float:
     return max(1e-3, float((np.abs(some - background).max(-1) > 15).mean()))
 
 
+class Windows(NamedTuple):
+    """A batch of windows."""
+
+    codes: np.ndarray  # int64 (B, L, h, w)
+    tasks: np.ndarray  # int (B,)
+    bare: np.ndarray
+    """bool (B, h, w): cells of which the window's episode somewhere shows the empty picture's code,
+    so that what else they show has moved there or away"""
+
+
 class WindowSampler:
-    """Strided windows of codes x_t, x_{t+s}, …, every task equally often."""
+    """Strided windows of codes x_t, x_{t+s}, …, every task equally often.
+
+    Args:
+        pictures: the tasks' empty pictures (`empty_codes`), (tasks, h, w).
+    """
 
     def __init__(
         self,
         codes: dict[str, list[np.ndarray]],  # task -> episodes of (T, h, w)
         sequence_length: int,
         frame_stride: int,
+        pictures: np.ndarray,
         seed: int = 0,
     ):
         self._codes = codes
+        self._bare = {
+            task: [(c == empty).any(0) for c in items]
+            for (task, items), empty in zip(codes.items(), pictures, strict=True)
+        }
         self.tasks = list(codes)
         self._length, self._stride, self._seed = sequence_length, frame_stride, seed
         self._span = (sequence_length - 1) * frame_stride + 1
@@ -92,11 +111,11 @@ class WindowSampler:
             for task, items in codes.items()
         }
 
-    def batch(self, step: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """int64 codes (B, L, h, w) and task numbers (B,)."""
+    def batch(self, step: int, size: int) -> Windows:
+        """The batch of a step; the same whenever it is asked for."""
         rng = np.random.default_rng((self._seed, step))
         tasks = (np.arange(size) + step) % len(self.tasks)
-        windows = []
+        windows, bare = [], []
         for number in tasks:
             task = self.tasks[number]
             ends = self._starts[task]
@@ -104,7 +123,8 @@ class WindowSampler:
             episode = int(np.searchsorted(ends, pick, side="right"))
             start = pick - (int(ends[episode - 1]) if episode else 0)
             windows.append(self._codes[task][episode][start : start + self._span : self._stride])
-        return np.stack(windows).astype(np.int64), tasks
+            bare.append(self._bare[task][episode])
+        return Windows(np.stack(windows).astype(np.int64), tasks, np.stack(bare))
 
 
 def empty_codes(codes: dict[str, list[np.ndarray]]) -> np.ndarray:
@@ -130,6 +150,7 @@ def replace_context(
     frozen: float,
     empty: float,
     pictures: np.ndarray,
+    bare: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Give some windows a past that no expert has: what would the expert do next?
@@ -138,22 +159,23 @@ def replace_context(
     model that has not seen what follows finds "still" after "still" likely anywhere, and
     "nothing" after "nothing" certain. In a share of the windows the frames before one of them
     become copies of it (frozen), half of the time only in a rectangle, as if a part had stopped
-    and the others went on; or the empty picture, half of the time only in a rectangle of copies,
-    as if a part of the body were gone; the rest stays real. Copies end where the expert moves on,
-    so that windows in which nothing moves stay as they are. The replaced frames themselves are not
-    trained on, nor is a frame that copies equal.
+    and the others went on; or copies that lack something (`_with_hole`), up to the empty picture;
+    the rest stays real. Copies end where the expert moves on, so that windows in which nothing
+    moves stay as they are. The replaced frames themselves are not trained on, nor is a frame that
+    copies equal.
 
     Args:
         windows: codes (B, L, h, w).
         frozen: share of the windows that move, 0…1.
         empty: share of the windows, 0…1.
         pictures: codes (B, h, w) of each row's empty picture (`empty_codes`).
+        bare: bool (B, h, w), which cells of a row are seen empty (`Windows.bare`).
 
     Returns:
         Windows (B, L, h, w), and float32 weights of their frames (B, L), 0 where replaced.
     """
     B, L = windows.shape[:2]
-    windows, weights = windows.copy(), np.ones((B, L), np.float32)
+    real, windows, weights = windows, windows.copy(), np.ones((B, L), np.float32)
     if L < 3:
         return windows, weights
     draw = rng.random((B,))
@@ -166,7 +188,8 @@ def replace_context(
                 weights[row, int(whole) : last + 1] = 0.0  # a whole copy is a real first frame
         else:
             last = int(rng.integers(1, L - 1))
-            windows[row, :last] = _with_hole(windows[row, last], pictures[row], rng)
+            hole = _with_hole(real[row, last], pictures[row], bare[row], real, rng)
+            windows[row, :last] = hole
             weights[row, :last] = 0.0
     return windows, weights
 
@@ -193,11 +216,24 @@ def _rectangle(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[int, i
     return int(top), int(bottom), int(left), int(right)
 
 
-def _with_hole(picture: np.ndarray, empty: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The empty picture, or `picture` with a rectangle of it: codes (h, w)."""
-    if rng.random() < 0.5:
-        return empty
-    top, bottom, left, right = _rectangle(picture.shape, rng)
-    holed = picture.copy()
-    holed[top:bottom, left:right] = empty[top:bottom, left:right]
-    return empty if (holed == picture).all() else holed
+def _with_hole(
+    picture: np.ndarray,
+    empty: np.ndarray,
+    bare: np.ndarray,
+    codes: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """A picture (h, w) that lacks something; one of four, each as often.
+
+    The empty picture; `picture` without what moves, which keeps a goal that lies still; `picture`
+    with a rectangle of the empty one, as if a part of the body were gone; or with a rectangle of
+    any codes, because what is under a part that never leaves its cell has codes that no frame shows.
+    """
+    kind = rng.integers(4)
+    if kind == 1:
+        holed = np.where(bare, empty, picture)
+    else:
+        top, bottom, left, right = _rectangle(picture.shape, rng)
+        part, holed = np.s_[top:bottom, left:right], picture.copy()
+        holed[part] = empty[part] if kind == 2 else rng.choice(codes.ravel(), picture[part].shape)
+    return empty if kind == 0 or (holed == picture).all() else holed

@@ -123,18 +123,19 @@ class _Trainable:
         train = {t: c[: -max(1, len(c) // 10)] or c for t, c in codes.items()}
         c = config
         self._empty = empty_codes(codes)  # (tasks, h, w)
-        self._sampler = WindowSampler(train, c.model.sequence_length, c.frame_stride, c.loop.seed)
-        self._held_out = WindowSampler(held_out, c.model.sequence_length, c.frame_stride, 12345)
+        window = c.model.sequence_length, c.frame_stride, self._empty
+        self._sampler = WindowSampler(train, *window, c.loop.seed)
+        self._held_out = WindowSampler(held_out, *window, 12345)
 
     def train_step(self, step: int, progress: float) -> dict[str, float]:
         c = self._config
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(c.learning_rate, step, progress)
         self.model.train()
-        windows, numbers = self._sampler.batch(step, c.batch_size)
+        windows, numbers, bare = self._sampler.batch(step, c.batch_size)
         rng = np.random.default_rng((c.loop.seed, step, 1))
         windows, counted = replace_context(
-            windows, c.frozen_context, c.empty_context, self._empty[numbers], rng
+            windows, c.frozen_context, c.empty_context, self._empty[numbers], bare, rng
         )
         codes, tasks = self._tensors((windows, numbers))
         weights = torch.from_numpy(counted).to(codes.device)  # (B, L)
@@ -168,7 +169,7 @@ class _Trainable:
         metrics: dict[str, list[float]] = {}
         self.ema.eval()
         for step in range(4):
-            codes, tasks = self._held_out.batch(step, 8 * len(self._held_out.tasks))
+            codes, tasks, _ = self._held_out.batch(step, 8 * len(self._held_out.tasks))
             numbers = tasks
             tensor, index = self._tensors((codes, tasks))
             with self._accelerator.autocast():
@@ -189,7 +190,7 @@ class _Trainable:
         """Open-loop rollouts from half a window (right) under the real frames, a pair a task."""
         self.ema.eval()
         n = len(self._held_out.tasks)
-        codes, tasks = self._held_out.batch(n, n)  # one window a task
+        codes, tasks, _ = self._held_out.batch(n, n)  # one window a task
         tensor, index = self._tensors((codes, tasks))
         half = self._config.model.sequence_length // 2
         drawn = self.ema.generate(tensor[:, :half], tensor.shape[1] - half, index)

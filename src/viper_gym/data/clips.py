@@ -227,7 +227,7 @@ def _with_hole(
 
     The empty picture; `picture` without what moves, which keeps a goal that lies still; `picture`
     with a rectangle of the empty one, as if a part of the body were gone; or with a rectangle of
-    any codes, because what is under a part that never leaves its cell has codes that no frame shows.
+    any codes: what is under a part that never leaves its cell has codes that no frame shows.
     """
     kind = rng.integers(4)
     if kind == 1:

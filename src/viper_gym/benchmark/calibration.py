@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from viper_gym.benchmark.audit import TaskAudit
+from viper_gym.benchmark.still import STILL
 from viper_gym.checkpoints.bundle import BundleConfig, Calibration
 from viper_gym.data.episodes import Episode
 from viper_gym.errors import CheckpointError
@@ -16,7 +17,7 @@ from viper_gym.models.context import ContextPolicy
 
 # An empty picture is audited, but sets no zero: the cameras are chosen so that nobody can
 # leave the picture (docs/decisions.md), and in some tasks it is likelier than any behaviour.
-REACHABLE = ("zero", "small", "constant", "random", "frozen", "settled")
+REACHABLE = ("zero", "small", "constant", "random", *STILL)
 
 
 @torch.inference_mode()
@@ -66,6 +67,7 @@ def calibrate(
     audit: TaskAudit,
     by_context: tuple[float, ...] = (),
     policy: ContextPolicy | None = None,
+    stops: bool = True,
 ) -> BundleConfig:
     """A config whose scale of the audited task is: best cheap behaviour 0, expert 1.
 
@@ -75,12 +77,15 @@ def calibrate(
     Args:
         by_context: of `context_offsets`.
         policy: with which the audit was made; None: the bundle's.
+        stops: whether an agent can bring the whole picture to rest; if not, pictures at rest set
+            no zero.
 
     Raises:
         CheckpointError: a cheap behaviour is at or above the expert's level; such a reward
             teaches that behaviour, whatever its scale.
     """
-    low, cheap = max((audit.best_late[name], name) for name in REACHABLE if name in audit.beats)
+    reachable = [n for n in REACHABLE if n in audit.beats and (stops or n not in STILL)]
+    low, cheap = max((audit.best_late[name], name) for name in reachable)
     high = audit.late_levels["expert"]
     if low >= high:
         raise CheckpointError(

@@ -6,6 +6,7 @@ import numpy as np
 
 from viper_gym.data.episodes import Episode
 
+STILL = ("frozen", "settled")
 SETTLED = 40  # frames a picture is repeated
 SUCCESS_SHARE = 0.5  # a "cheap" episode with more of the expert's return is not cheap
 

@@ -130,6 +130,7 @@ def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -
     from viper_gym.benchmark.suite_episodes import suite_episodes
     from viper_gym.checkpoints.bundle import read_config, write_config
     from viper_gym.checkpoints.resolve import resolve
+    from viper_gym.envs.suite import find_suite
     from viper_gym.likelihood.reward_model import VideoRewardModel
 
     folder = resolve(options.checkpoint, task=next(iter(options.tasks), None))
@@ -153,7 +154,8 @@ def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -
             audit, scored = audit_task(model, task, episodes, on_episode=tick)
             experts = [s.episode for s in scored["expert"]]  # those that succeeded
             offsets = context_offsets(model, task, experts)
-            config = calibrate(config, audit, offsets, policy)
+            stops = options.episodes is not None or find_suite(options.suite).stops
+            config = calibrate(config, audit, offsets, policy, stops)
     write_config(config, folder)
 
 

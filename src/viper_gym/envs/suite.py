@@ -65,6 +65,8 @@ class Suite:
     """uint8 (H, W), 0 where a picture tells the score; None: everything counts"""
     lacks: tuple[str, ...] = ()
     """behaviours that it cannot show"""
+    stops: bool = True
+    """whether an agent can bring the whole picture to rest (in games others go on playing)"""
 
 
 def _ends_like_the_oracle(task: str, episode: Episode) -> bool:
@@ -173,6 +175,7 @@ SUITES = {
         },
         mask=game_mask,
         lacks=(EMPTY, "small"),  # a button is pressed or not
+        stops=False,
     ),
 }
 

@@ -169,6 +169,18 @@ def test_a_cheap_behaviour_that_wins_is_called_unsafe(episodes):
     assert summary(audit)["beats_cheap"] == 0.0
 
 
+def test_pictures_at_rest_set_no_zero_where_nobody_can_bring_them_to_rest(episodes):
+    late = [np.where(np.arange(80) < 20, 14.0, 3.0) for _ in range(4)]
+    episodes["random"] = [video(values) for values in late]  # bright at first, where it may rest
+    audit, _ = audit_task(brightness_model(), "a", episodes)
+    config = brightness_model().config
+    assert audit.best_late["settled"] > audit.late_levels["expert"]
+    with pytest.raises(CheckpointError, match="cheap behaviour 'settled'"):
+        calibrate(config, audit)
+    levels = calibrate(config, audit, stops=False).calibration["a"]
+    assert levels.low == audit.best_late["zero"] and levels.source.startswith("0 = zero")
+
+
 def test_cheap_episodes_that_do_the_task_are_counted_and_left_out(episodes):
     episodes["zero"][0] = video(np.full(80, 15.0), reward=1.0)
     audit, _ = audit_task(brightness_model(), "a", episodes, cheap=("zero", "random"))

@@ -15,7 +15,8 @@ from viper_gym.envs.suite import find_suite
         ("pendulum_swingup", 600),  # a start at the bottom costs a third of the episode
         ("pointmass_easy", 800),
         ("pointmass_hard", 750),
-        ("reacher_hard", 900),
+        ("reacher_easy", 940),
+        ("reacher_hard", 940),
         ("cartpole_balance", 990),  # learned, not scripted
     ],
 )

@@ -80,7 +80,7 @@ def _ends_like_the_oracle(task: str, episode: Episode) -> bool:
 def _dmc_expert(task: str, env: Any) -> Policy:
     if task == "pendulum_swingup":
         return PendulumScript()
-    if task == "reacher_hard":
+    if task.startswith("reacher"):
         return ReacherScript()
     if task.startswith("pointmass"):
         return PointMassScript(env.physics)

@@ -58,7 +58,7 @@ DMC_TASKS: dict[str, DMCTask] = {
     "cartpole_swingup": DMCTask("cartpole", "swingup", 862, 855, View(fovy=64.0), episodes=300),
     "cheetah_run": DMCTask("cheetah", "run", 919, 857, episodes=140),
     "cup_catch": DMCTask("ball_in_cup", "catch", 974, 965, View(fovy=60.0)),
-    "reacher_easy": DMCTask("reacher", "easy", 990, 917, episodes=800, episode_steps=80),
+    "reacher_easy": DMCTask("reacher", "easy", 990, 983, episodes=900, episode_steps=50),
     "cartpole_balance": DMCTask("cartpole", "balance", 997, 997, View(fovy=64.0)),
     "finger_spin": DMCTask("finger", "spin", 983, 948),
     "finger_turn_hard": DMCTask("finger", "turn_hard", 986, 961, episodes=110),
@@ -72,7 +72,7 @@ DMC_TASKS: dict[str, DMCTask] = {
     "pointmass_hard": DMCTask(
         "point_mass", "hard", 898, 863, View(see_through=("target",)), episode_steps=120
     ),
-    "reacher_hard": DMCTask("reacher", "hard", 981, 970, episodes=800, episode_steps=80),
+    "reacher_hard": DMCTask("reacher", "hard", 981, 979, episodes=900, episode_steps=50),
     "walker_walk": DMCTask("walker", "walk", 751, 944, episodes=160),
 }
 

@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from conftest import small_bundle
 from viper_gym.checkpoints.bundle import Calibration, load_bundle, save_bundle
-from viper_gym.checkpoints.index import read_index, unknown_task
+from viper_gym.checkpoints.index import audited_tasks, read_index, unknown_task
 from viper_gym.checkpoints.resolve import resolve
 from viper_gym.errors import CheckpointError, UnknownTask
 from viper_gym.models.context import ContextPolicy
@@ -133,6 +133,13 @@ def test_every_indexed_task_is_in_its_bundle_and_in_no_other_row():
         assert set(entry.tasks) <= set(load_bundle(resolve(alias)).config.tasks)
         for task in entry.tasks:  # the suite's name finds it as well
             assert resolve(entry.suite, task=task) == resolve(alias)
+
+
+def test_an_alias_is_audited_on_what_it_serves_and_a_folder_on_all_it_knows():
+    known = load_bundle(resolve("dmc")).config.tasks
+    assert "reacher_easy" in known and "reacher_easy" not in audited_tasks("dmc", known)
+    assert audited_tasks("dmc", known) == read_index()["dmc"].tasks
+    assert audited_tasks(str(resolve("dmc")), known) == known
 
 
 def test_a_task_of_another_bundle_is_said_to_be_there():

@@ -50,6 +50,15 @@ def entry_of(suite: str, task: str) -> CheckpointEntry | None:
     return next((e for e in entries if e.suite == suite and task in e.tasks), None)
 
 
+def audited_tasks(checkpoint: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Tasks of a checkpoint that are audited if none are named: those of its row, else all.
+
+    A bundle may know tasks that a later one serves better, with another expert than its own.
+    """
+    entry = read_index().get(checkpoint)
+    return known if entry is None else entry.tasks
+
+
 def unknown_task(known: tuple[str, ...], task: str | None) -> UnknownTask:
     """The error for a task that a bundle has no class for, naming the bundle that has one."""
     aliases = [f"'{alias}'" for alias, entry in read_index().items() if task in entry.tasks]

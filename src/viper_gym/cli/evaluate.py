@@ -98,12 +98,13 @@ def audit_checkpoint(
 ) -> dict[str, Any]:
     from viper_gym.benchmark.report import folder_source, run_audit, table
     from viper_gym.benchmark.suite_episodes import suite_episodes
+    from viper_gym.checkpoints.index import audited_tasks
     from viper_gym.likelihood.reward_model import VideoRewardModel
 
     model = VideoRewardModel.from_pretrained(
         checkpoint, task=next(iter(tasks), None), device=device
     )
-    chosen = list(tasks or model.tasks)
+    chosen = list(tasks or audited_tasks(checkpoint, model.tasks))
     for task in chosen:
         model.task_index(task)  # an unknown name fails before the long work
     recorded = sum(counts.values()) if folder is None else 0
@@ -129,6 +130,7 @@ def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -
     from viper_gym.benchmark.report import folder_source
     from viper_gym.benchmark.suite_episodes import suite_episodes
     from viper_gym.checkpoints.bundle import read_config, write_config
+    from viper_gym.checkpoints.index import audited_tasks
     from viper_gym.checkpoints.resolve import resolve
     from viper_gym.envs.suite import find_suite
     from viper_gym.likelihood.reward_model import VideoRewardModel
@@ -139,7 +141,7 @@ def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -
     if asked and not options.tasks:
         # what was calibrated for another score is no use, a task's own policy included
         config = replace(config, policy=_policy(options, config.policy), calibration={})
-    chosen = options.tasks or config.tasks
+    chosen = options.tasks or audited_tasks(options.checkpoint, config.tasks)
     with progress("calibrate", 2 * sum(counts.values()) * len(chosen)) as tick:
         for task in chosen:
             policy = _policy(options, config.policy_of(task))

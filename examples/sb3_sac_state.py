@@ -82,14 +82,17 @@ class LogReturns(BaseCallback):
         self.args, self.eval_env, self.start = args, eval_env, time.time()
         (args.out / "metrics.jsonl").unlink(missing_ok=True)
         self.next_eval = args.eval_every
+        self.solved = [False] * args.envs  # at any step of the episode, where the task tells
 
     def _on_step(self) -> bool:
         if self.args.fade:
             left = max(0.0, 1 - self.num_timesteps / self.args.fade)
             self.rewards.beta = self.args.beta * left
-        for info in self.locals["infos"]:
+        for i, info in enumerate(self.locals["infos"]):
+            self.solved[i] |= bool(info.get("success"))
             if "viper/task_return" in info:
-                self.log("train", info)
+                self.log("train", with_success(info, self.solved[i]))
+                self.solved[i] = False
         if self.num_timesteps >= self.next_eval:
             self.next_eval += self.args.eval_every
             for info in play(self.model, self.eval_env)[0]:
@@ -103,6 +106,7 @@ class LogReturns(BaseCallback):
             "step": self.num_timesteps,
             "task_return": round(info["viper/task_return"], 1),
             "viper_return": round(info["viper/return"], 1),
+            **({"success": info["success"]} if "success" in info else {}),
             "seconds": round(time.time() - self.start),
             "reward_time_share": round(info["viper/time_share"], 2),
         }
@@ -111,15 +115,23 @@ class LogReturns(BaseCallback):
         print(line, flush=True)
 
 
+def with_success(info: dict, solved: bool) -> dict:
+    """An episode's last info, with "success" said of the whole episode."""
+    return {**info, "success": solved} if "success" in info else info
+
+
 def play(model: SAC, venv: VecEnv, deterministic: bool = True) -> tuple[list[dict], np.ndarray]:
     """One episode in every environment: their last infos, and the frames of the first."""
     venv.seed(10_000)
     observations, frames, last = venv.reset(), [], {}
+    solved = np.zeros(venv.num_envs, bool)
     while len(last) < venv.num_envs:
         frames.append(venv.get_images()[0])
         actions, _ = model.predict(observations, deterministic=deterministic)
         observations, _, dones, infos = venv.step(actions)
-        last.update({i: infos[i] for i in np.flatnonzero(dones) if i not in last})
+        solved |= [bool(info.get("success")) for info in infos]
+        ended = [i for i in np.flatnonzero(dones) if i not in last]
+        last.update({i: with_success(infos[i], bool(solved[i])) for i in ended})
     return list(last.values()), np.stack(frames)
 
 

@@ -186,3 +186,29 @@ def test_cheap_episodes_that_do_the_task_are_counted_and_left_out(episodes):
     audit, _ = audit_task(brightness_model(), "a", episodes, cheap=("zero", "random"))
     assert audit.successful_cheap["zero"] == 1
     assert audit.beats_cheap == 1.0
+
+
+def told(episode: Episode, solved: int) -> Episode:
+    """The episode of an environment that says at how many steps it was solved."""
+    episode.meta.update(success=solved > 0, success_steps=solved)
+    return episode
+
+
+def test_where_the_environment_tells_success_the_sum_of_rewards_does_not(episodes):
+    for episode in episodes["expert"]:  # short, so that its return is small
+        told(episode, 20)
+    episodes["zero"] = [told(video(np.full(80, 6.0), reward=3.0), 0) for _ in range(4)]
+    episodes["random"][0] = told(video(np.full(80, 15.0), reward=0.0), 1)
+    for k, episode in enumerate(episodes["graded"]):
+        told(episode, k)
+    audit, _ = audit_task(brightness_model(), "a", episodes, cheap=("zero", "random"))
+    assert audit.successful_cheap == {"zero": 0, "random": 1} and audit.failed_experts == 0
+    assert audit.beats_cheap == 1.0 and audit.spearman_success > 0.9
+    told(episodes["expert"][0], 0)
+    audit, _ = audit_task(brightness_model(), "a", episodes, cheap=("zero", "random"))
+    assert audit.failed_experts == 1
+
+
+def test_without_a_success_to_tell_there_is_no_rank_correlation_with_it(episodes):
+    audit, _ = audit_task(brightness_model(), "a", episodes)
+    assert np.isnan(audit.spearman_success)

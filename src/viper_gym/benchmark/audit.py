@@ -47,6 +47,9 @@ class TaskAudit:
     spearman_clipped: float = float("nan")
     """the same of returns under `reward_clip="calibrated"`"""
     spearman_within: float = float("nan")
+    spearman_success: float = float("nan")
+    """rank correlation with the number of steps at which the task was solved; NaN where the
+    environment does not tell"""
     beats: dict[str, float] = field(default_factory=dict)
     """behaviour -> share of pairs of episodes the expert wins"""
     beats_by_age: dict[str, float] = field(default_factory=dict)
@@ -129,6 +132,8 @@ def audit_task(
         audit.auroc_random = share_of_pairs(expert_means, _means(scored["random"]))
     if "graded" in scored:
         audit.spearman, audit.spearman_within = _rank_correlations(scored["graded"])
+        solved = [s.episode.meta.get("success_steps", np.nan) for s in scored["graded"]]
+        audit.spearman_success = spearman(_means(scored["graded"]), np.array(solved, float))
         if model.is_calibrated(task):
             paid = [
                 model.scaled(s.log_prob, task, clip="calibrated").mean() for s in scored["graded"]
@@ -152,19 +157,15 @@ def _means(items: list[Scored]) -> np.ndarray:
 
 
 def _only_successes(experts: list[Scored]) -> list[Scored]:
-    returns = np.array([s.episode.task_return for s in experts])
+    limit = SUCCESS_SHARE * np.nanmax([s.episode.task_return for s in experts])
     # NaN (unknown rewards) counts as a success: then every video given is an expert's
-    return [
-        s
-        for s, r in zip(experts, returns, strict=True)
-        if not r < SUCCESS_SHARE * np.nanmax(returns)
-    ]
+    return [s for s in experts if s.episode.meta.get("success", not s.episode.task_return < limit)]
 
 
 def _only_failures(items: list[Scored], experts: list[Scored]) -> list[Scored]:
     limit = SUCCESS_SHARE * np.mean([s.episode.task_return for s in experts])
     # NaN returns (unknown rewards, made-up videos) count as failures
-    return [s for s in items if not s.episode.task_return > limit]
+    return [s for s in items if not s.episode.meta.get("success", s.episode.task_return > limit)]
 
 
 def _rank_correlations(graded: list[Scored]) -> tuple[float, float]:
@@ -281,6 +282,7 @@ def summary(audit: TaskAudit) -> dict[str, Any]:
         "spearman": audit.spearman,
         "spearman_clipped": audit.spearman_clipped,
         "spearman_within": audit.spearman_within,
+        "spearman_success": audit.spearman_success,
         "beats_frozen": audit.beats_frozen,
         "beats_shuffled": audit.beats_shuffled,
         "beats_cheap": audit.beats_cheap,

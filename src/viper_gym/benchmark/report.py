@@ -81,13 +81,14 @@ def table(audits: dict[str, TaskAudit]) -> Table:
     """The audit as people read it."""
     view = Table(title="Reward audit (shares of pairs the expert wins; 1.00 is best)")
     for column in (
-        "task", "AUROC random", "Spearman", "clipped", "within", "cheap", "best cheap", "gap (sd)",
-        "frozen", "shuffled",
+        "task", "AUROC random", "Spearman", "solved", "clipped", "within", "cheap",
+        "best cheap", "gap (sd)", "frozen", "shuffled",
     ):  # fmt: skip
         view.add_column(column, justify="left" if column in ("task", "best cheap") else "right")
     for task, a in audits.items():
         view.add_row(
-            task, f"{a.auroc_random:.2f}", f"{a.spearman:.2f}", f"{a.spearman_clipped:.2f}",
+            task, f"{a.auroc_random:.2f}", f"{a.spearman:.2f}",
+            f"{a.spearman_success:.2f}", f"{a.spearman_clipped:.2f}",
             f"{a.spearman_within:.2f}", f"{a.beats_cheap:.2f}", a.best_cheap, f"{a.gap:.1f}",
             f"{a.beats_frozen:.2f}", f"{a.beats_shuffled:.2f}",
         )  # fmt: skip

@@ -8,6 +8,18 @@ from typing import Any
 from viper_gym.checkpoints.bundle import BundleConfig
 from viper_gym.checkpoints.index import read_index
 
+_COLUMNS = {
+    "auroc_random": "AUROC random",
+    "spearman": "Spearman",
+    "spearman_success": "steps solved",
+    "spearman_clipped": "clipped",
+    "spearman_within": "within",
+    "beats_cheap": "beats cheap",
+    "best_cheap": "best cheap",
+    "gap_sd": "gap (sd)",
+    "beats_frozen": "beats frozen",
+    "beats_shuffled": "beats shuffled",
+}
 LIBRARY, TAGS = "viper_gym", "[viper, video-reward, gymnasium, reinforcement-learning]"
 
 
@@ -110,23 +122,25 @@ def _usage(config: BundleConfig, repo_id: str | None) -> list[str]:
 
 
 def _evaluation_lines(config: BundleConfig) -> list[str]:
+    tasks = config.evaluation["tasks"]
+    columns = {k: v for k, v in _COLUMNS.items() if k != "spearman_success" or _told(k, tasks)}
     rows = [
         "## Audit on episodes that took no part in training",
         "",
         f"`{config.evaluation['command']}`",
         "",
-        "| task | AUROC random | Spearman | clipped | within | beats cheap | best cheap | gap (sd) "
-        "| beats frozen | beats shuffled |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| task | " + " | ".join(columns.values()) + " |",
+        "|---" * (len(columns) + 1) + "|",
     ]
-    keys = ("auroc_random", "spearman", "spearman_clipped", "spearman_within", "beats_cheap",
-            "best_cheap", "gap_sd", "beats_frozen", "beats_shuffled")  # fmt: skip
-    tasks = config.evaluation["tasks"]
     for task, figures in tasks.items():
-        rows.append("| " + " | ".join([task, *(_text(figures.get(k)) for k in keys)]) + " |")
+        rows.append("| " + " | ".join([task, *(_text(figures.get(k)) for k in columns)]) + " |")
     rows += ["", "Shares of pairs and rank correlations; in words:", ""]
     rows += [f"- {task}: {line}" for task, figures in tasks.items() for line in figures["verdict"]]
     return [*rows, ""]
+
+
+def _told(key: str, tasks: dict[str, dict[str, Any]]) -> bool:
+    return any(figures.get(key) is not None for figures in tasks.values())
 
 
 def _text(figure: Any) -> str:

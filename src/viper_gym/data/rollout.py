@@ -33,8 +33,8 @@ def record_episode(
         settle: steps behind the first `info["success"]` after which the recording ends.
 
     Returns:
-        The episode; its `meta` says whether there was "success" at any step, where the
-        environment tells.
+        The episode; its `meta` says whether there was "success" at any step, and at how many
+        ("success_steps"), where the environment tells.
     """
     rng = np.random.default_rng(seed)
     env.reset(seed=seed)
@@ -52,7 +52,8 @@ def record_episode(
         frames.append(_frame(env))
         left -= 1
         if "success" in info:
-            meta["success"] = meta.get("success", False) or bool(info["success"])
+            meta["success_steps"] = meta.get("success_steps", 0) + bool(info["success"])
+            meta["success"] = meta["success_steps"] > 0
             if settle is not None and info["success"]:
                 left = min(left, settle)
         if terminated or truncated:

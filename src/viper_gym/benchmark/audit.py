@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 
 from viper_gym.benchmark.metrics import gap_in_deviations, share_of_pairs, spearman
+from viper_gym.benchmark.stand_still import shares_against_frozen_and_shuffled
 from viper_gym.benchmark.still import SUCCESS_SHARE, Episodes, still_episodes
 from viper_gym.data.episodes import Episode
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
 AGE_BANDS = ((50, 100), (100, 250), (250, 500))  # steps; the first 50 are judged apart
 BEST = 0.9  # quantile; the very luckiest pictures (a pole stopped upright) nobody can hold
-CLIP = 16  # frames scored in the frozen and shuffled tests
-MOVES = 4.0  # grey levels: mean over the frame's changed pixels that counts as motion
 
 IDLE = "zero"
 CHEAP = (IDLE, "small", "constant", "random", "frozen", "settled", "empty")
@@ -147,7 +146,9 @@ def audit_task(
         stopped = _only_failures(scored["stop"], experts)
         audit.successful_cheap["stop"] = len(scored["stop"]) - len(stopped)
         audit.beats["stop"] = share_of_pairs(expert_means, _means(stopped))
-    audit.beats_frozen, audit.beats_shuffled = _frozen_and_shuffled(model, task, experts)
+    audit.beats_frozen, audit.beats_shuffled = shares_against_frozen_and_shuffled(
+        model, task, [s.episode for s in experts]
+    )
     audit.verdict = verdict(audit)
     return audit, scored
 
@@ -213,41 +214,6 @@ def _against_cheap(
 def _band(items: list[Scored], first: int, last: int) -> np.ndarray:
     """Mean log-probability of each episode between two ages (steps)."""
     return np.array([s.log_prob[first:last].mean() for s in items if len(s.log_prob) > first + 5])
-
-
-def _frozen_and_shuffled(
-    model: VideoRewardModel, task: str, experts: list[Scored]
-) -> tuple[float, float]:
-    """Shares of moving expert clips that score above themselves frozen, and shuffled."""
-    span = model.config.video_model.sequence_length * model.config.frame_stride
-    rng = np.random.default_rng(0)
-    real, frozen, shuffled = [], [], []
-    for scored in experts:
-        frames = scored.episode.frames
-        for start in range(0, len(frames) - span - CLIP, 4 * CLIP):
-            clip = frames[start : start + span + CLIP]
-            if not _moves(clip[span:]):
-                continue
-            still = np.concatenate([clip[:span], np.repeat(clip[span - 1 : span], CLIP, 0)])
-            mixed = clip[rng.permutation(len(clip))]
-            real.append(clip)
-            frozen.append(still)
-            shuffled.append(mixed)
-    if not real:
-        return float("nan"), float("nan")
-    pick = rng.permutation(len(real))[:60]
-    scores = [
-        model.log_prob(np.stack([clips[i] for i in pick]), task)
-        for clips in (real, frozen, shuffled)
-    ]
-    tail = [s[:, span:].mean(1) for s in scores]
-    return float((tail[0] > tail[1]).mean()), float((scores[0].mean(1) > scores[2].mean(1)).mean())
-
-
-def _moves(clip: np.ndarray) -> bool:
-    delta = np.abs(np.diff(clip.astype(np.int16), axis=0)).max(-1)  # (T-1, H, W)
-    changed = (delta > 16).sum((1, 2))  # pixels a frame
-    return bool(np.median(changed) >= MOVES)
 
 
 def verdict(audit: TaskAudit) -> list[str]:

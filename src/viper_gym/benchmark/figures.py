@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from viper_gym.benchmark.audit import Scored, TaskAudit
+from viper_gym.benchmark.stand_still import StandStill
 from viper_gym.data.episodes import Episode
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
@@ -72,6 +73,28 @@ def reward_figure(
     scatter.set_ylabel("VIPER return")
     scatter.legend(fontsize=8)
     figure.suptitle(f"{audit.task}: rank correlation on graded episodes {audit.spearman:.2f}")
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def stand_still_figure(found: dict[str, list[StandStill]], path: Path) -> None:
+    """By how much an expert who goes on is paid more than one who stopped, checkpoint by
+    checkpoint: a line a task, and their mean."""
+    figure, axes = plt.subplots(
+        1, len(found), figsize=(5.2 * len(found), 4), sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for axis, (name, rows) in zip(axes[0], found.items(), strict=True):
+        curves = np.array([row.advantage for row in rows])  # (tasks, steps)
+        steps = np.arange(1, curves.shape[1] + 1)
+        for row, curve in zip(rows, curves, strict=True):
+            axis.plot(steps, curve, linewidth=0.9, alpha=0.7, label=row.task)
+        axis.plot(steps, curves.mean(0), color="black", linewidth=2.2, label="mean")
+        axis.axhline(0, color="grey", linestyle="--", linewidth=1)
+        axis.set_title(f"{name}: frames {rows[0].stride} step(s) apart")
+        axis.set_xlabel("steps since the picture stopped")
+    axes[0, 0].set_ylabel("moving expert above stopped picture, nats a frame")
+    axes[0, -1].legend(fontsize=7, ncols=2)
     figure.savefig(path, dpi=90)
     plt.close(figure)
 

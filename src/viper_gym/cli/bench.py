@@ -55,14 +55,20 @@ class Bench:
     """
 
     what: Annotated[
-        Literal["likelihood", "wrappers", "agents", "environments"], tyro.conf.Positional
+        Literal["likelihood", "wrappers", "agents", "environments", "still"],
+        tyro.conf.Positional,
     ] = "likelihood"
     """likelihood: the methods; wrappers: one vector wrapper against a wrapper an environment;
     agents: the parts of a step of both agents, on the first of `tasks`; environments: step and
-    reset of every registered id (or of `tasks`), each with its own checkpoint"""
+    reset of every registered id (or of `tasks`), each with its own checkpoint; still: what
+    experts earn beside pictures of them that stopped, for each of `checkpoints`"""
     size: Literal["paper-dmc", "paper-atari", "bundle"] = "bundle"
     """what is timed: a network of the paper's size, or the checkpoint"""
     checkpoint: str = "dmc"
+    checkpoints: tuple[str, ...] = ()
+    """of still: bundles to compare, such as one of stride 1 and one of stride 4"""
+    suite: Literal["dmc", "metaworld", "robosuite"] = "dmc"
+    """of still: where the experts are from"""
     batch: tuple[int, ...] = (1, 8, 32)
     """environments scored together; of agents, the first number is taken"""
     dtype: tuple[str, ...] = ("fp32", "bf16")
@@ -90,6 +96,8 @@ class Bench:
             self._agents()
         elif self.what == "environments":
             self._environments()
+        elif self.what == "still":
+            self._still()
         else:
             self._likelihood()
 
@@ -184,6 +192,43 @@ class Bench:
             table.add_row(row["env"], row["dtype"], *(f"{row[part]:.1f}" for part in parts))
         Console().print(table)
         print("milliseconds; step is the sum of the three before it")
+
+    def _still(self) -> None:
+        from viper_gym.benchmark.figures import stand_still_figure
+        from viper_gym.benchmark.stand_still import StandStill, stand_still
+        from viper_gym.benchmark.suite_episodes import AUDIT_SEED, FULL_AUDIT, suite_episodes
+        from viper_gym.likelihood.reward_model import VideoRewardModel
+
+        count = {"expert": FULL_AUDIT["expert"]}
+        found: dict[str, list[StandStill]] = {}
+        for checkpoint in self.checkpoints or (self.checkpoint,):
+            model = VideoRewardModel.from_pretrained(
+                checkpoint, task=self._first, device=self.device
+            )
+            tasks = self.tasks or model.tasks
+            with progress(f"score {checkpoint}", len(tasks)) as tick:
+                for task in tasks:
+                    experts = suite_episodes(
+                        task, count, self.out / "episodes", AUDIT_SEED, suite=self.suite
+                    )["expert"]
+                    row = stand_still(model, task, experts)
+                    found.setdefault(Path(checkpoint).name, []).extend([row] if row else [])
+                    tick()
+        if self.json:
+            rows = [{"checkpoint": n, **asdict(r)} for n, items in found.items() for r in items]
+            print(json.dumps(rows, indent=2))
+            return
+        table = Table("checkpoint", "stride", "task", "clips", "expert", "stopped", "expert wins")
+        for name, items in found.items():
+            for r in items:
+                table.add_row(
+                    name, str(r.stride), r.task, str(r.clips), f"{r.expert:.1f}",
+                    f"{r.frozen:.1f}", f"{r.wins:.2f}",
+                )  # fmt: skip
+        Console().print(table)
+        stand_still_figure({n: r for n, r in found.items() if r}, self.out / "still.png")
+        print("nats a frame, once nothing but the stopped picture is in the window;")
+        print(f"step by step: {self.out / 'still.png'}")
 
     def _likelihood(self) -> None:
         from viper_gym.benchmark.suite_episodes import AUDIT_SEED, suite_episodes

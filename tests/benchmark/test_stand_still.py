@@ -1,0 +1,70 @@
+"""Pictures that stop, on videos whose likelihoods are known by construction."""
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import SIZE, random_video_model, toy_bundle
+from viper_gym.benchmark.figures import stand_still_figure
+from viper_gym.benchmark.stand_still import moving_clips, stand_still
+from viper_gym.data.episodes import Episode
+from viper_gym.likelihood.reward_model import VideoRewardModel
+
+FRAMES = 100
+
+
+@pytest.fixture
+def model() -> VideoRewardModel:
+    """The brighter a frame, the likelier: ln p of code c rises by a quarter with c."""
+    model = random_video_model(classes=0)
+    with torch.no_grad():
+        model.head.weight.zero_()
+        model.head.bias.copy_(torch.arange(16.0) / 4)
+    return VideoRewardModel(toy_bundle(model, tasks=("a",)), device="cpu", dtype="fp32")
+
+
+def video(levels: np.ndarray) -> Episode:
+    """Frames of one code each; a code is sixteen grey levels."""
+    frames = np.broadcast_to((16 * levels + 8)[:, None, None, None], (len(levels), SIZE, SIZE, 3))
+    return Episode(frames.astype(np.uint8))
+
+
+def test_an_expert_who_gets_better_is_above_its_stopped_picture(model):
+    rising = video(np.minimum(np.arange(FRAMES) * 15 // FRAMES * 1.0, 15))
+    found = stand_still(model, "a", [_lively(rising)])
+    assert found is not None and found.stride == model.config.frame_stride
+    assert found.wins == 1.0 and found.expert > found.frozen
+
+
+def test_an_expert_who_gets_worse_is_below_it(model):
+    falling = video(15 - np.arange(FRAMES) * 15 // FRAMES * 1.0)
+    found = stand_still(model, "a", [_lively(falling)])
+    assert found is not None and found.wins == 0.0
+    assert all(a <= 0 for a in found.advantage[2:])
+
+
+def test_who_does_not_move_has_no_moving_clips(model, tmp_path):
+    assert stand_still(model, "a", [video(np.full(FRAMES, 7.0))]) is None
+    assert moving_clips([video(np.full(FRAMES, 7.0))], span=8) is None
+
+
+def test_the_stopped_half_of_a_clip_is_its_last_picture():
+    clips = moving_clips([_lively(video(np.arange(FRAMES) % 8 * 2.0))], span=8, length=10)
+    assert clips is not None and clips.real.shape[1] == 18
+    assert (clips.frozen[:, :8] == clips.real[:, :8]).all()
+    assert (clips.frozen[:, 8:] == clips.real[:, 7:8]).all()
+    assert (np.sort(clips.shuffled, 1) == np.sort(clips.real, 1)).all()
+
+
+def test_the_figure_shows_every_checkpoint(model, tmp_path):
+    rising = stand_still(model, "a", [_lively(video(np.arange(FRAMES) // 7 * 1.0))])
+    assert rising is not None
+    stand_still_figure({"one": [rising], "four": [rising]}, tmp_path / "still.png")
+    assert (tmp_path / "still.png").stat().st_size > 10_000
+
+
+def _lively(episode: Episode) -> Episode:
+    """Four pixels flicker, too few to change a code, so that every frame moves."""
+    frames = episode.frames.astype(np.int16)
+    frames[::2, :2, :2] += 20
+    return Episode(frames.clip(0, 255).astype(np.uint8))

@@ -86,7 +86,7 @@ def test_scripts_succeed():
 
 
 @pytest.mark.usefixtures("metaworld")
-def test_training_episodes_end_soon_after_success(tmp_path):
+def test_training_episodes_end_after_success(tmp_path):
     from viper_gym.data.episodes import Episode
 
     paths = collect(
@@ -96,6 +96,28 @@ def test_training_episodes_end_soon_after_success(tmp_path):
         episode = Episode.load(path)
         assert episode.meta["success"] and episode.meta["free_camera"][4] == 145.0
         assert 30 < len(episode.frames) < STEPS
+
+
+@pytest.mark.usefixtures("metaworld")
+def test_experts_are_seen_at_rest_once_they_have_succeeded(tmp_path):
+    """Where they never rest, any still picture is likelier than they are (docs/decisions.md)."""
+    from viper_gym.data.episodes import Episode
+
+    (path,) = collect("door_close", "expert", 1, tmp_path, first_seed=3, workers=0,
+                      suite="metaworld")  # fmt: skip
+    episode = Episode.load(path)
+    suite = find_suite("metaworld")
+    moved = (np.abs(np.diff(episode.frames.astype(int), axis=0)).max(-1) > 16).sum((1, 2))
+    # the arm lags behind what it is told, and glides for some steps
+    at_work = moved[-suite.rest_steps - 20 : -suite.rest_steps].mean()
+    assert moved[-20:].mean() < 0.2 * at_work and at_work > 10
+    assert episode.meta["success_steps"] >= suite.rest_steps
+
+
+def test_the_pose_is_held_with_the_gripper_as_it_was():
+    suite = find_suite("metaworld")
+    assert suite.rest is not None
+    np.testing.assert_array_equal(suite.rest(np.array([1, -1, 0.5, 0.75])), [0, 0, 0, 0.75])
 
 
 @pytest.mark.usefixtures("metaworld")

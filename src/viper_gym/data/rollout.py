@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -20,6 +21,8 @@ def record_episode(
     warmup: Policy | None = None,
     warmup_steps: int = 0,
     settle: int | None = None,
+    rest: Callable[[np.ndarray], np.ndarray] | None = None,
+    rest_steps: int = 0,
 ) -> Episode:
     """Record up to `length` environment steps (`length + 1` frames).
 
@@ -30,7 +33,9 @@ def record_episode(
         length: steps to record, at most.
         warmup: acts for `warmup_steps` steps before the recording begins, so that it
             starts where a learner may be (docs/decisions.md, "diverse experts").
-        settle: steps behind the first `info["success"]` after which the recording ends.
+        settle: steps behind the first `info["success"]` after which the policy is stopped.
+        rest: from the policy's last action to the one that holds the pose.
+        rest_steps: steps of it, recorded behind those of the policy where it was stopped.
 
     Returns:
         The episode; its `meta` says whether there was "success" at any step, and at how many
@@ -45,17 +50,21 @@ def record_episode(
             env.step(warmup(reader.state()))
     policy.reset(rng)
     frames, rewards, meta = [_frame(env)], [], dict[str, Any](seed=seed)
-    left = length
-    while left > 0:
-        _, reward, terminated, truncated, info = env.step(policy(reader.state()))
+    left, resting = length, 0
+    while left + resting > 0:
+        if left > 0:
+            action = policy(reader.state())
+        elif rest is not None:
+            action = rest(action)
+        _, reward, terminated, truncated, info = env.step(action)
         rewards.append(float(reward))
         frames.append(_frame(env))
-        left -= 1
+        left, resting = (left - 1, resting) if left > 0 else (0, resting - 1)
         if "success" in info:
             meta["success_steps"] = meta.get("success_steps", 0) + bool(info["success"])
             meta["success"] = meta["success_steps"] > 0
-            if settle is not None and info["success"]:
-                left = min(left, settle)
+            if settle is not None and info["success"] and left > settle:
+                left, resting = settle, rest_steps
         if terminated or truncated:
             break
     return Episode(np.stack(frames), np.array(rewards, np.float32), meta)

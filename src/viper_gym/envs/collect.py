@@ -80,6 +80,8 @@ def play(job: Job) -> dict[str, Any]:
             warmup=plan.warmup,
             warmup_steps=plan.warmup_steps,
             settle=suite.settle if expert else None,
+            rest=suite.rest,
+            rest_steps=suite.rest_steps,
         )
     assert episode.rewards is not None
     kept = not training or suite.is_good(job.task, episode)

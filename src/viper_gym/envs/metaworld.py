@@ -159,6 +159,11 @@ class MetaWorldEnv(DrawnEnv):
         self._env.close()
 
 
+def hold_pose(action: np.ndarray) -> np.ndarray:
+    """Keep the arm where it is and the gripper as the last action (4,) had it."""
+    return np.array([0.0, 0.0, 0.0, action[3]], np.float32)
+
+
 class ScriptedExpert:
     """Meta-World's own script for a task: state (39,) -> action (4,) in [-1, 1].
 

@@ -19,6 +19,7 @@ from viper_gym.envs.metaworld import (
     STEPS,
     MetaWorldEnv,
     ScriptedExpert,
+    hold_pose,
     metaworld_task,
 )
 from viper_gym.envs.oracle import Oracle
@@ -61,6 +62,10 @@ class Suite:
     settle: int | None = None
     """steps of an expert's episode behind its first success, where scripts begin to do odd
     things; None: all"""
+    rest: Callable[[np.ndarray], np.ndarray] | None = None
+    """the action that holds the pose behind another, for experts who end at rest"""
+    rest_steps: int = 0
+    """steps of it that are recorded behind those of `settle`"""
     mask: Callable[[str], np.ndarray | None] = lambda task: None
     """uint8 (H, W), 0 where a picture tells the score; None: everything counts"""
     lacks: tuple[str, ...] = ()
@@ -128,7 +133,9 @@ SUITES = {
         training_steps=lambda task: None,
         training_episodes=lambda task: 60,
         facts=lambda task: {"script_success": metaworld_task(task).success},
-        settle=20,
+        settle=4,
+        rest=hold_pose,
+        rest_steps=60,
     ),
     "rlbench": Suite(
         "rlbench",

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
-from conftest import SIZE, random_video_model, toy_bundle
+from brightness import brightness_model, video
+from conftest import random_video_model, toy_bundle
 from viper_gym.benchmark.audit import audit_task, summary
 from viper_gym.benchmark.calibration import calibrate, context_offsets
 from viper_gym.benchmark.metrics import gap_in_deviations, share_of_pairs, spearman
@@ -26,21 +26,6 @@ def test_metrics_on_hand_computed_numbers():
     assert spearman(np.array([1, 2, 3.0]), np.array([10, 30, 20.0])) == pytest.approx(0.5)
     assert np.isnan(spearman(np.array([1, 1, 1.0]), np.array([1, 2, 3.0])))
     assert gap_in_deviations(np.array([2.0, 4.0]), np.array([1.0])) == pytest.approx(2 / 2**0.5)
-
-
-def brightness_model() -> VideoRewardModel:
-    """The brighter a frame, the likelier: ln p of code c rises with c."""
-    model = random_video_model(classes=0)
-    with torch.no_grad():
-        model.head.weight.zero_()
-        model.head.bias.copy_(torch.arange(16.0) / 4)
-    return VideoRewardModel(toy_bundle(model, tasks=("a",)), device="cpu", dtype="fp32")
-
-
-def video(levels: np.ndarray, reward: float = 0.0) -> Episode:
-    frames = np.repeat((16 * levels + 8).astype(np.uint8)[:, None, None, None], SIZE, 1)
-    frames = np.repeat(np.repeat(frames, SIZE, 2), 3, 3)
-    return Episode(frames, np.full(len(levels) - 1, reward, np.float32))
 
 
 @pytest.fixture

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-import torch
 
-from conftest import SIZE, random_video_model, toy_bundle
+from brightness import brightness_model, video
 from viper_gym.benchmark.figures import stand_still_figure
 from viper_gym.benchmark.stand_still import moving_clips, stand_still
 from viper_gym.data.episodes import Episode
@@ -15,18 +14,7 @@ FRAMES = 100
 
 @pytest.fixture
 def model() -> VideoRewardModel:
-    """The brighter a frame, the likelier: ln p of code c rises by a quarter with c."""
-    model = random_video_model(classes=0)
-    with torch.no_grad():
-        model.head.weight.zero_()
-        model.head.bias.copy_(torch.arange(16.0) / 4)
-    return VideoRewardModel(toy_bundle(model, tasks=("a",)), device="cpu", dtype="fp32")
-
-
-def video(levels: np.ndarray) -> Episode:
-    """Frames of one code each; a code is sixteen grey levels."""
-    frames = np.broadcast_to((16 * levels + 8)[:, None, None, None], (len(levels), SIZE, SIZE, 3))
-    return Episode(frames.astype(np.uint8))
+    return brightness_model()
 
 
 def test_an_expert_who_gets_better_is_above_its_stopped_picture(model):

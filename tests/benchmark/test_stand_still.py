@@ -31,7 +31,7 @@ def test_an_expert_who_gets_worse_is_below_it(model):
     assert all(a <= 0 for a in found.advantage[2:])
 
 
-def test_who_does_not_move_has_no_moving_clips(model, tmp_path):
+def test_who_does_not_move_has_no_moving_clips(model):
     assert stand_still(model, "a", [video(np.full(FRAMES, 7.0))]) is None
     assert moving_clips([video(np.full(FRAMES, 7.0))], span=8) is None
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from brightness import brightness_model
 from conftest import CodedEnv, coded_frame, random_video_model, toy_bundle, with_offsets
 from viper_gym.errors import FrameMismatch, PreprocessingMismatch, UnknownTask
 from viper_gym.likelihood.reward_model import VideoRewardModel
@@ -17,15 +18,6 @@ from viper_gym.wrappers.single import ViperRewardWrapper
 def reward_model(stride: int = 1, length: int = 4) -> VideoRewardModel:
     bundle = toy_bundle(random_video_model(length=length), stride)
     return VideoRewardModel(bundle, device="cpu", dtype="fp32")
-
-
-def known_model() -> VideoRewardModel:
-    """Code c has probability p_c whatever came before: logits are the head's bias."""
-    model = random_video_model(classes=0)
-    with torch.no_grad():
-        model.head.weight.zero_()
-        model.head.bias.copy_(torch.arange(16.0) / 4)
-    return VideoRewardModel(toy_bundle(model, tasks=("a",)), device="cpu", dtype="fp32")
 
 
 def play(env: gym.Env, episodes: int = 1, seed: int = 0) -> list[list[tuple[float, dict]]]:
@@ -44,7 +36,7 @@ def play(env: gym.Env, episodes: int = 1, seed: int = 0) -> list[list[tuple[floa
 @pytest.mark.parametrize("pixels", [True, False])
 def test_known_probabilities_give_the_known_reward_at_the_right_step(pixels):
     """step() scores the frame it returned: left cells code the episode, right ones the step."""
-    env = ViperRewardWrapper(CodedEnv(pixels=pixels), known_model(), reward_scale="raw")
+    env = ViperRewardWrapper(CodedEnv(pixels=pixels), brightness_model(), reward_scale="raw")
     log_p = torch.log_softmax(torch.arange(16.0) / 4, 0)
     for episode, steps in enumerate(play(env, episodes=3)):
         assert len(steps) == 7
@@ -96,7 +88,7 @@ def test_scale_bonus_and_task_reward_are_mixed_and_reported():
 
     bonus = Constant()
     env = ViperRewardWrapper(
-        CodedEnv(), known_model(), bonus=bonus, beta=0.2, task_reward_weight=0.1
+        CodedEnv(), brightness_model(), bonus=bonus, beta=0.2, task_reward_weight=0.1
     )
     (steps,) = play(env)
     for reward, info in steps:

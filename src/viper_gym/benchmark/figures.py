@@ -85,13 +85,14 @@ def stand_still_figure(found: dict[str, list[StandStill]], path: Path) -> None:
         layout="constrained",
     )  # fmt: skip
     for axis, (name, rows) in zip(axes[0], found.items(), strict=True):
+        axis.set_prop_cycle(color=plt.get_cmap("tab20").colors)  # tasks are more than ten
         curves = np.array([row.advantage for row in rows])  # (tasks, steps)
         steps = np.arange(1, curves.shape[1] + 1)
         for row, curve in zip(rows, curves, strict=True):
             axis.plot(steps, curve, linewidth=0.9, alpha=0.7, label=row.task)
         axis.plot(steps, curves.mean(0), color="black", linewidth=2.2, label="mean")
         axis.axhline(0, color="grey", linestyle="--", linewidth=1)
-        axis.set_title(f"{name}: frames {rows[0].stride} step(s) apart")
+        axis.set_title(f"{Path(name).name}: frames {rows[0].stride} step(s) apart")
         axis.set_xlabel("steps since the picture stopped")
     axes[0, 0].set_ylabel("moving expert above stopped picture, nats a frame")
     axes[0, -1].legend(fontsize=7, ncols=2)

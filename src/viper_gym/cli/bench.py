@@ -17,7 +17,7 @@ from rich.table import Table
 from viper_gym.agents.dreamer.config import DreamerConfig, Size
 from viper_gym.agents.trainer import MakeEnvs
 from viper_gym.cli.progress import progress
-from viper_gym.errors import UnknownTask
+from viper_gym.errors import UnknownTask, VideoDataError
 
 
 def _ids(tasks: tuple[str, ...]) -> list[str]:
@@ -212,8 +212,10 @@ class Bench:
                         task, count, self.out / "episodes", AUDIT_SEED, suite=self.suite
                     )["expert"]
                     row = stand_still(model, task, experts)
-                    found.setdefault(Path(checkpoint).name, []).extend([row] if row else [])
+                    found.setdefault(checkpoint, []).extend([row] if row else [])
                     tick()
+        if not any(found.values()):
+            raise VideoDataError(f"no clip in which an expert moves: {', '.join(tasks)}")
         if self.json:
             rows = [{"checkpoint": n, **asdict(r)} for n, items in found.items() for r in items]
             print(json.dumps(rows, indent=2))

@@ -85,7 +85,7 @@ def stand_still_figure(found: dict[str, list[StandStill]], path: Path) -> None:
         layout="constrained",
     )  # fmt: skip
     for axis, (name, rows) in zip(axes[0], found.items(), strict=True):
-        axis.set_prop_cycle(color=plt.get_cmap("tab20").colors)  # tasks are more than ten
+        axis.set_prop_cycle(color=plt.get_cmap("tab20")(range(20)))  # tasks are more than ten
         curves = np.array([row.advantage for row in rows])  # (tasks, steps)
         steps = np.arange(1, curves.shape[1] + 1)
         for row, curve in zip(rows, curves, strict=True):

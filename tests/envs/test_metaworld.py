@@ -1,6 +1,7 @@
 """Meta-World: seeding, goals, scripts that succeed, views, and errors without it."""
 
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -114,10 +115,24 @@ def test_experts_are_seen_at_rest_once_they_have_succeeded(tmp_path):
     assert episode.meta["success_steps"] >= suite.rest_steps
 
 
-def test_the_pose_is_held_with_the_gripper_as_it_was():
+@pytest.mark.usefixtures("metaworld")
+def test_the_pose_is_held_where_the_arm_is_with_the_gripper_as_it_was():
+    """The hand lags behind the point that actions move: rest brings that point back to it."""
     suite = find_suite("metaworld")
     assert suite.rest is not None
-    np.testing.assert_array_equal(suite.rest(np.array([1, -1, 0.5, 0.75])), [0, 0, 0, 0.75])
+    env: Any = suite.make("reach", observation="state")
+    env.reset(seed=1)
+    action = np.array([0, -1, 0, 0.75], np.float32)
+    for _ in range(20):
+        env.step(action)
+    lead = np.linalg.norm(env.target_lead())
+    for step in range(6):
+        action = suite.rest(env, action, step)
+        assert action[3] == 0.75
+        env.step(action)
+    assert lead > 0.03 and np.linalg.norm(env.target_lead()) < 0.01  # meters
+    np.testing.assert_array_equal(action[:3], 0)
+    env.close()
 
 
 @pytest.mark.usefixtures("metaworld")

@@ -200,7 +200,7 @@ def _train(settings: CrossEmbodiment, cells: dict[str, list[Path]], folder: Path
         (data / cell).mkdir(parents=True)
         for file in files:
             os.symlink(file.resolve(), data / cell / file.name)
-    loop = LoopConfig(seed=settings.seed, resume=True)
+    loop = LoopConfig(seed=settings.seed, resume=True, eval_every=1000)
     tokenizer = train_tokenizer(
         TokenizerTraining(
             data=data,

@@ -21,7 +21,7 @@ def record_episode(
     warmup: Policy | None = None,
     warmup_steps: int = 0,
     settle: int | None = None,
-    rest: Callable[[np.ndarray], np.ndarray] | None = None,
+    rest: Callable[[Any, np.ndarray, int], np.ndarray] | None = None,
     rest_steps: int = 0,
 ) -> Episode:
     """Record up to `length` environment steps (`length + 1` frames).
@@ -34,7 +34,8 @@ def record_episode(
         warmup: acts for `warmup_steps` steps before the recording begins, so that it
             starts where a learner may be (docs/decisions.md, "diverse experts").
         settle: steps behind the first `info["success"]` after which the policy is stopped.
-        rest: from the policy's last action to the one that holds the pose.
+        rest: from the environment, the action before and the steps at rest so far to the
+            action that holds the pose.
         rest_steps: steps of it, recorded behind those of the policy where it was stopped.
 
     Returns:
@@ -55,7 +56,7 @@ def record_episode(
         if left > 0:
             action = policy(reader.state())
         elif rest is not None:
-            action = rest(action)
+            action = rest(reader, action, rest_steps - resting)
         _, reward, terminated, truncated, info = env.step(action)
         rewards.append(float(reward))
         frames.append(_frame(env))

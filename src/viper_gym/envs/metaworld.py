@@ -146,6 +146,10 @@ class MetaWorldEnv(DrawnEnv):
         """Gripper, objects, those of the step before, and the goal: float32 (39,)."""
         return self._state.astype(np.float32)
 
+    def target_lead(self) -> np.ndarray:
+        """How far the point that actions move is ahead of the hand that follows it: (3,), meters."""
+        return self._env.data.mocap_pos[0] - self._env.get_endeff_pos()
+
     def render(self) -> np.ndarray:
         """uint8 (H, W, 3), a fresh array."""
         return self._renderer.frame(self._env.data)
@@ -159,9 +163,15 @@ class MetaWorldEnv(DrawnEnv):
         self._env.close()
 
 
-def hold_pose(action: np.ndarray) -> np.ndarray:
-    """Keep the arm where it is and the gripper as the last action (4,) had it."""
-    return np.array([0.0, 0.0, 0.0, action[3]], np.float32)
+def hold_pose(env: MetaWorldEnv, action: np.ndarray, step: int) -> np.ndarray:
+    """Bring the arm to rest where it is, the gripper as the action before (4,) had it.
+
+    The hand follows a target that actions move, up to 12 cm behind it, and glides on for some
+    60 steps where they merely stop. So the first steps at rest bring the target back to the hand.
+    The rest are zero: to go on so would let the arm sink, which hangs a little below its target.
+    """
+    back = env.target_lead() if step < 4 else np.zeros(3)
+    return np.array([*np.clip(-back * 100, -1, 1), action[3]], np.float32)  # 1 cm a step
 
 
 class ScriptedExpert:

@@ -62,8 +62,9 @@ class Suite:
     settle: int | None = None
     """steps of an expert's episode behind its first success, where scripts begin to do odd
     things; None: all"""
-    rest: Callable[[np.ndarray], np.ndarray] | None = None
-    """the action that holds the pose behind another, for experts who end at rest"""
+    rest: Callable[[Any, np.ndarray, int], np.ndarray] | None = None
+    """(the environment, the action before, steps at rest) to the action that holds the pose,
+    for experts who end at rest"""
     rest_steps: int = 0
     """steps of it that are recorded behind those of `settle`"""
     mask: Callable[[str], np.ndarray | None] = lambda task: None

@@ -118,7 +118,7 @@ class _Trainable:
         self._optimizer = self._accelerator.prepare(optimizer)
         self.modules: dict[str, nn.Module] = {"model": model, "ema": self.ema}
         self.optimizers: dict[str, torch.optim.Optimizer] = {"model": optimizer}
-        self._tokenizer = tokenizer.to(device)
+        self._tokenizer = tokenizer
         held_out = {t: c[-max(1, len(c) // 10) :] for t, c in codes.items()}
         train = {t: c[: -max(1, len(c) // 10)] or c for t, c in codes.items()}
         c = config
@@ -255,6 +255,7 @@ def train_video_model(config: VideoModelTraining) -> Path:
                 "beside a task's videos): copy them there"
             )
     loop = Loop(config.loop, "video model", settings)
+    tokenizer = tokenizer.to(make_accelerator(config.loop).device)
     codes = {t: encode_episodes(tokenizer, e, n) for n, (t, e) in enumerate(episodes.items())}
     preprocessing = recorded_preprocessing(episodes, config.unseen)
     del episodes  # the frames are large; from here on only codes are needed

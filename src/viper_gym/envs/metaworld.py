@@ -147,7 +147,7 @@ class MetaWorldEnv(DrawnEnv):
         return self._state.astype(np.float32)
 
     def target_lead(self) -> np.ndarray:
-        """How far the point that actions move is ahead of the hand that follows it: (3,), meters."""
+        """How far the point that actions move is ahead of the hand behind it: (3,), meters."""
         return self._env.data.mocap_pos[0] - self._env.get_endeff_pos()
 
     def render(self) -> np.ndarray:

@@ -7,6 +7,7 @@ from viper_gym.data.clips import (
     FrameSampler,
     WindowSampler,
     empty_codes,
+    hold_end,
     replace_context,
     split_episodes,
 )
@@ -213,3 +214,12 @@ def test_frames_of_calm_tasks_are_drawn_more_often(rng):
     assert sampler.share[0] > 2 * sampler.share[1]
     _, tasks = sampler.batch(0, 2000)
     assert np.mean(tasks == 0) == pytest.approx(sampler.share[0], abs=0.05)
+
+
+def test_the_end_of_an_episode_can_be_held_still():
+    codes = {"a": [np.arange(6)[:, None, None] * np.ones((1, 2, 2), int)]}
+    before = codes["a"][0].copy()
+    hold_end(codes, 0)
+    np.testing.assert_array_equal(codes["a"][0], before)
+    hold_end(codes, 3)
+    assert codes["a"][0][:, 0, 0].tolist() == [0, 1, 2, 5, 5, 5]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib
 
@@ -17,6 +18,9 @@ from viper_gym.benchmark.audit import Scored, TaskAudit
 from viper_gym.benchmark.stand_still import StandStill
 from viper_gym.data.episodes import Episode
 from viper_gym.likelihood.reward_model import VideoRewardModel
+
+if TYPE_CHECKING:
+    from viper_gym.benchmark.cross_embodiment import CellScore
 
 SMOOTH = 9  # steps of the moving average drawn over the raw curve
 
@@ -96,6 +100,35 @@ def stand_still_figure(found: dict[str, list[StandStill]], path: Path) -> None:
         axis.set_xlabel("steps since the picture stopped")
     axes[0, 0].set_ylabel("moving expert above stopped picture, nats a frame")
     axes[0, -1].legend(fontsize=7, ncols=2)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def cross_embodiment_figure(
+    results: dict[str, dict[int, dict[str, CellScore]]], path: Path
+) -> None:
+    """Figure 8: a held-out cell's experts against its other episodes; a dot a seed.
+
+    Args:
+        results: cell -> seed -> which cells the model saw -> score.
+    """
+    asked = {"random runs": "expert_over_random", "failed runs": "expert_over_failed"}
+    figure, axes = plt.subplots(
+        1, 2 * len(results), figsize=(3.1 * 2 * len(results), 3.4), sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    panels = [(cell, name, score) for cell in results for name, score in asked.items()]
+    for axis, (cell, name, score) in zip(axes[0], panels, strict=True):
+        rows = list(results[cell].values())
+        for place, condition in enumerate(rows[0]):
+            values = [getattr(row[condition], score) for row in rows]
+            axis.bar(place, np.mean(values), width=0.6, color=f"C{place}", alpha=0.35)
+            axis.plot([place] * len(values), values, "o", color=f"C{place}", markersize=5)
+        axis.axhline(0.5, color="grey", linestyle="--", linewidth=1)
+        axis.set_xticks(range(len(rows[0])), [c.replace(" ", "\n") for c in rows[0]])
+        axis.set_title(f"{cell}: above {name}", fontsize=10)
+        axis.set_ylim(0, 1.03)
+    axes[0, 0].set_ylabel("share of pairs (0.5 is chance)")
     figure.savefig(path, dpi=90)
     plt.close(figure)
 

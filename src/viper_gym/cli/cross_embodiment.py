@@ -37,6 +37,7 @@ class CrossEmbodimentCommand:
 
     def run(self) -> None:
         from viper_gym.benchmark.cross_embodiment import CrossEmbodiment, conditions, run
+        from viper_gym.benchmark.figures import cross_embodiment_figure
         from viper_gym.optional import require
 
         for cell in self.cells:
@@ -56,6 +57,8 @@ class CrossEmbodimentCommand:
                 settings = replace(first, cell=cell, seed=seed)
                 found = run(settings, self.workers, tick=console.print)
                 results.setdefault(cell, {})[seed] = found
+        figure = self.out / "cross_embodiment.png"
+        cross_embodiment_figure(results, figure)
         if self.json:
             plain = {
                 cell: {seed: {c: asdict(s) for c, s in row.items()} for seed, row in rows.items()}
@@ -64,6 +67,7 @@ class CrossEmbodimentCommand:
             print(json.dumps(plain, indent=2))
         else:
             _print(results)
+            console.print(f"picture: {figure}")
 
 
 def _print(results: dict[str, dict[int, dict[str, CellScore]]]) -> None:
@@ -71,16 +75,14 @@ def _print(results: dict[str, dict[int, dict[str, CellScore]]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="share of pairs in which the expert's likelihood is higher (mean, lowest)")
+    table = Table(title="share of pairs in which the expert's likelihood is higher: mean (range)")
     for column in ("cell", "model", "above random", "above failed", "seeds"):
         table.add_column(column)
     for cell, seeds in results.items():
         for condition in next(iter(seeds.values())):
             scores = [row[condition] for row in seeds.values()]
-            random = np.array([s.expert_over_random for s in scores])
-            failed = np.array([s.expert_over_failed for s in scores])
-            table.add_row(
-                cell, condition, *(f"{x.mean():.2f}, {x.min():.2f}" for x in (random, failed)),
-                str(len(scores)),
-            )  # fmt: skip
+            shares = ("expert_over_random", "expert_over_failed")
+            found = (np.array([getattr(s, share) for s in scores]) for share in shares)
+            cells = (f"{x.mean():.2f} ({x.min():.2f}-{x.max():.2f})" for x in found)
+            table.add_row(cell, condition, *cells, str(len(scores)))
     Console().print(table)

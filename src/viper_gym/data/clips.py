@@ -127,6 +127,14 @@ class WindowSampler:
         return Windows(np.stack(windows).astype(np.int64), tasks, np.stack(bare))
 
 
+def hold_end(codes: dict[str, list[np.ndarray]], frames: int) -> None:
+    """Let the last frames of every episode (T, h, w) show its last picture, in place."""
+    if frames:
+        for episodes in codes.values():
+            for episode in episodes:
+                episode[-frames:] = episode[-1]
+
+
 def empty_codes(codes: dict[str, list[np.ndarray]]) -> np.ndarray:
     """The commonest code of every cell: the picture with nothing of the agent in view.
 

@@ -81,7 +81,8 @@ def play(job: Job) -> dict[str, Any]:
             warmup_steps=plan.warmup_steps,
             settle=suite.settle if expert else None,
             rest=suite.rest,
-            rest_steps=suite.rest_steps,
+            # what is learned from shows the coming to rest; what is scored, whole episodes
+            rest_steps=suite.rest_steps if training else suite.recipe.episode,
         )
     assert episode.rewards is not None
     kept = not training or suite.is_good(job.task, episode)

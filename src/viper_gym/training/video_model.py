@@ -22,7 +22,7 @@ from viper_gym.checkpoints.bundle import (
     save_bundle,
 )
 from viper_gym.checkpoints.digests import digest
-from viper_gym.data.clips import WindowSampler, empty_codes, replace_context
+from viper_gym.data.clips import WindowSampler, empty_codes, hold_end, replace_context
 from viper_gym.data.masks import recorded_masks
 from viper_gym.data.videos import load_folder
 from viper_gym.errors import TrainingError
@@ -63,6 +63,9 @@ class VideoModelTraining:
     empty_context: float = 0.1
     """share of training windows that begin with the empty picture or one that lacks a part, so
     that staying out of view is not taken for what experts do"""
+    still_end: int = 0
+    """last frames of every episode that are taken to be its last picture: experts at rest there may
+    still creep by a pixel, which would teach that nothing ever rests"""
     ema_decay: float = 0.998
     """of the weights that are kept (averaged over the last steps)"""
     half: bool = False
@@ -241,6 +244,7 @@ def train_video_model(config: VideoModelTraining) -> Path:
         config.learning_rate,
         config.frozen_context,
         config.empty_context,
+        config.still_end,
         config.compositional,
         config.unseen,
     )
@@ -257,6 +261,7 @@ def train_video_model(config: VideoModelTraining) -> Path:
     loop = Loop(config.loop, "video model", settings)
     tokenizer = tokenizer.to(make_accelerator(config.loop).device)
     codes = {t: encode_episodes(tokenizer, e, n) for n, (t, e) in enumerate(episodes.items())}
+    hold_end(codes, config.still_end)
     preprocessing = recorded_preprocessing(episodes, config.unseen)
     del episodes  # the frames are large; from here on only codes are needed
     trainable = _Trainable(config, codes, tokenizer, sums)
@@ -313,5 +318,6 @@ class _Settings:
     learning_rate: float
     frozen_context: float
     empty_context: float
+    still_end: int
     compositional: bool
     unseen: tuple[str, ...]

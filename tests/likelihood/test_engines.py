@@ -21,8 +21,11 @@ POLICIES = [
 ]
 
 
-@pytest.fixture(params=[0, 2], ids=["authors", "local"])
-def local(request):
+@pytest.fixture(
+    params=[{}, {"local_frames": 2}, {"local_frames": 2, "copy": True}],
+    ids=["authors", "local", "copy"],
+)
+def layout(request):
     """Preceding frames that enter a token directly."""
     return request.param
 
@@ -34,8 +37,8 @@ def random_codes(envs: int, frames: int) -> torch.Tensor:
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda p: f"{p.kind}-{p.keep}-{p.mode}-{p.window}")
 @pytest.mark.parametrize("stride", [1, 2, 4])
 @pytest.mark.parametrize("envs", [1, 3])
-def test_streaming_equals_batch(policy, stride, envs, local):
-    model = random_video_model(local_frames=local, length=4)
+def test_streaming_equals_batch(policy, stride, envs, layout):
+    model = random_video_model(**layout, length=4)
     codes, task = random_codes(envs, 21), torch.arange(envs) % 2
     batch = batch_log_prob(model, codes, task, stride, policy, batch_size=5)
     stream = StreamingLikelihood(model, envs, stride, policy, task)
@@ -70,9 +73,9 @@ def test_what_repeats_is_scored_once_and_counted_everywhere(policy, monkeypatch)
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda p: f"{p.kind}-{p.keep}-{p.mode}-{p.window}")
 @pytest.mark.parametrize(("stride", "envs"), [(1, 5), (2, 16), (4, 5)])
-def test_partial_resets_start_fresh_episodes(policy, stride, envs, local):
+def test_partial_resets_start_fresh_episodes(policy, stride, envs, layout):
     """Environments reset at random; each episode scores as if it were streamed alone."""
-    model = random_video_model(local_frames=local, length=4)
+    model = random_video_model(**layout, length=4)
     steps = 40
     generator = torch.Generator().manual_seed(0)
     codes, task = random_codes(envs, steps), torch.arange(envs) % 2
@@ -99,8 +102,8 @@ def test_partial_resets_start_fresh_episodes(policy, stride, envs, local):
             assert (context[env, first:last] == said).all()
 
 
-def test_order_of_environments_commutes(local):
-    model = random_video_model(local_frames=local, length=4)
+def test_order_of_environments_commutes(layout):
+    model = random_video_model(**layout, length=4)
     codes, task = random_codes(6, 15), torch.arange(6) % 2
     order = torch.tensor([3, 1, 5, 0, 2, 4])
     a = StreamingLikelihood(model, 6, 2, ContextPolicy(), task)
@@ -109,9 +112,9 @@ def test_order_of_environments_commutes(local):
         assert torch.allclose(a.score(codes[:, t])[order], b.score(codes[order, t]), atol=1e-5)
 
 
-def test_exact_is_the_sliding_window(local):
+def test_exact_is_the_sliding_window(layout):
     """Entry t equals the last frame of the window of the L newest frames of its phase."""
-    model = random_video_model(local_frames=local, length=4)
+    model = random_video_model(**layout, length=4)
     codes, task, stride = random_codes(1, 19), torch.tensor([1]), 2
     scores = batch_log_prob(model, codes, task, stride, ContextPolicy("exact"))
     for t in range(19):
@@ -119,11 +122,13 @@ def test_exact_is_the_sliding_window(local):
         assert torch.allclose(scores[0, t], model.log_prob(window, task)[0, -1], atol=1e-5)
 
 
-def test_joint_has_no_jump_when_the_window_fills(local):
+def test_joint_has_no_jump_when_the_window_fills(layout):
     """Constant codes under a model that ignores context: every joint value is the same."""
-    model = random_video_model(local_frames=local, length=4, classes=0)
+    model = random_video_model(**layout, length=4, classes=0)
     with torch.no_grad():
         model.head.weight.zero_()
+        if model.copy is not None:
+            model.copy.weight.zero_(), model.copy.bias.zero_()
     codes = torch.full((1, 9, 2, 2), 5)
     scores = batch_log_prob(model, codes, None, 1, ContextPolicy("exact", mode="joint"))
     assert torch.allclose(scores, scores[:, :1].expand_as(scores), atol=1e-5)
@@ -131,7 +136,7 @@ def test_joint_has_no_jump_when_the_window_fills(local):
     assert torch.allclose(scores[0, 0], 4 * single[0, 0], atol=1e-5)
 
 
-def test_joint_needs_the_exact_window(local):
+def test_joint_needs_the_exact_window(layout):
     with pytest.raises(ValueError, match="exact"):
         ContextPolicy("refresh", mode="joint").kept(4)
     with pytest.raises(ValueError, match="keep must be in 1"):

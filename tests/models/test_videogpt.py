@@ -5,8 +5,11 @@ from conftest import random_video_model
 from viper_gym.models.kv_cache import KVCache
 
 
-@pytest.fixture(params=[0, 2], ids=["authors", "local"])
-def local(request):
+@pytest.fixture(
+    params=[{}, {"local_frames": 2}, {"local_frames": 2, "copy": True}],
+    ids=["authors", "local", "copy"],
+)
+def layout(request):
     """Preceding frames that enter a token directly."""
     return request.param
 
@@ -15,9 +18,9 @@ def codes(batch: int, frames: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(16, (batch, frames, 2, 2), generator=torch.Generator().manual_seed(seed))
 
 
-def test_log_prob_is_causal(local):
+def test_log_prob_is_causal(layout):
     """Changing frame t never changes the log-probability of earlier frames, only of later ones."""
-    model = random_video_model(local_frames=local)
+    model = random_video_model(**layout)
     x, task = codes(2, 4), torch.tensor([0, 1])
     before = model.log_prob(x, task)
     y = x.clone()
@@ -27,9 +30,9 @@ def test_log_prob_is_causal(local):
     assert not torch.allclose(before[:, 3], after[:, 3])
 
 
-def test_probabilities_sum_to_one_over_whole_frames(local):
+def test_probabilities_sum_to_one_over_whole_frames(layout):
     """Summing p over every possible last frame of a tiny model gives 1: a real likelihood."""
-    model = random_video_model(local_frames=local, length=2, classes=0, codebook_size=3)
+    model = random_video_model(**layout, length=2, classes=0, codebook_size=3)
     context = torch.zeros(1, 1, 2, 2, dtype=torch.int64)
     grid = torch.cartesian_prod(*[torch.arange(3)] * 4).view(81, 1, 2, 2)
     x = torch.cat([context.expand(81, -1, -1, -1), grid], 1)
@@ -37,11 +40,9 @@ def test_probabilities_sum_to_one_over_whole_frames(local):
     assert torch.isclose(total, torch.tensor(1.0), atol=1e-4)
 
 
-def test_log_prob_matches_the_generated_distribution(local):
+def test_log_prob_matches_the_generated_distribution(layout):
     """Sampled first tokens occur as often as log_prob says."""
-    model = random_video_model(
-        local_frames=local, length=2, classes=0, codebook_size=4, num_layers=1
-    )
+    model = random_video_model(**layout, length=2, classes=0, codebook_size=4, num_layers=1)
     context = codes(1, 1) % 4
     n = 4000
     drawn = model.generate(
@@ -55,8 +56,8 @@ def test_log_prob_matches_the_generated_distribution(local):
         assert abs(float(p - share)) < 4 * (float(p * (1 - p)) / n) ** 0.5 + 1e-3
 
 
-def test_task_changes_the_likelihood(local):
-    model = random_video_model(local_frames=local)
+def test_task_changes_the_likelihood(layout):
+    model = random_video_model(**layout)
     x = codes(1, 4)
     assert not torch.allclose(
         model.log_prob(x, torch.tensor([0])), model.log_prob(x, torch.tensor([1]))
@@ -65,16 +66,16 @@ def test_task_changes_the_likelihood(local):
         model.log_prob(x)
 
 
-def test_cache_equals_full_window(local):
-    model = random_video_model(local_frames=local)
+def test_cache_equals_full_window(layout):
+    model = random_video_model(**layout)
     x, task = codes(3, 4), torch.tensor([0, 1, 0])
     cache = KVCache.for_config(model.config, 3, torch.device("cpu"), torch.float32)
     parts = [model.extend(x[:, a:b], cache, task) for a, b in ((0, 1), (1, 3), (3, 4))]
     assert torch.allclose(torch.cat(parts, 1), model.log_prob(x, task), atol=1e-5)
 
 
-def test_rows_of_a_cache_are_independent(local):
-    model = random_video_model(local_frames=local)
+def test_rows_of_a_cache_are_independent(layout):
+    model = random_video_model(**layout)
     x = codes(2, 4)
     cache = KVCache.for_config(model.config, 2, torch.device("cpu"), torch.float32)
     one, two = torch.tensor([0]), torch.tensor([1])
@@ -84,3 +85,25 @@ def test_rows_of_a_cache_are_independent(local):
     full = model.log_prob(x, torch.tensor([0, 0]))
     assert torch.allclose(first, full[:1, :3], atol=1e-5)
     assert torch.allclose(second, full[1:, 2:], atol=1e-5)
+
+
+def test_a_copied_code_is_likelier_than_without_the_gate():
+    """The gate adds to one logit: that of the code which the cell had a frame before."""
+    model = random_video_model(local_frames=1, copy=True)
+    x, task = codes(1, 2), torch.tensor([0])
+    logits = model.logits(x, task).view(2, 4, 16)
+    model.copy.weight.zero_()
+    model.copy.bias.fill_(0.0)
+    plain = model.logits(x, task).view(2, 4, 16)
+    model.copy.bias.fill_(2.5)
+    gated = model.logits(x, task).view(2, 4, 16)
+    assert not torch.allclose(logits[1], plain[1])
+    assert torch.equal(gated[0], plain[0])  # nothing comes before the first frame
+    added = (gated - plain)[1]
+    assert torch.allclose(added.gather(1, x[0, 0].view(4, 1)), torch.tensor(2.5), atol=1e-5)
+    assert torch.isclose(added.sum(), torch.tensor(10.0), atol=1e-4)
+
+
+def test_copying_needs_something_to_copy():
+    with pytest.raises(ValueError, match="local_frames"):
+        random_video_model(copy=True)

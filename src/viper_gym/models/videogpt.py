@@ -52,6 +52,7 @@ class VideoGPT(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.norm = TaskNorm(dim, config.num_classes, config.norm_eps)
         self.head = nn.Linear(dim, config.codebook_size)
+        self.copy = nn.Linear(dim, 1) if config.copy else None
         self._initialise()
 
     @staticmethod
@@ -128,7 +129,7 @@ class VideoGPT(nn.Module):
 
         The logits at position i are for token i, given the tokens before it.
         """
-        return self.head(self.norm(self._hidden(indices, task), task)).float()
+        return self._logits(self._hidden(indices, task), _one_before(indices), task)
 
     def log_prob(self, indices: Tensor, task: Tensor | None = None, first: int = 0) -> Tensor:
         """ln p of every token given the earlier ones of the window, in nats.
@@ -140,10 +141,23 @@ class VideoGPT(nn.Module):
         Returns:
             fp32 (B, T - first, h, w).
         """
-        return self._score(self._hidden(indices, task, first), indices[:, first:], task)
+        before = _one_before(indices)[:, first:]
+        return self._score(self._hidden(indices, task, first), indices[:, first:], before, task)
 
-    def _score(self, hidden: Tensor, indices: Tensor, task: Tensor | None) -> Tensor:
-        logits = self.head(self.norm(hidden, task)).float()
+    def _logits(self, hidden: Tensor, before: Tensor, task: Tensor | None) -> Tensor:
+        """(B, L, D), and the code each cell had a frame earlier (B, …; -1: none) -> (B, L, K)."""
+        hidden = self.norm(hidden, task)
+        logits = self.head(hidden).float()
+        if self.copy is None:
+            return logits
+        before = before.flatten(1)[..., None]  # (B, L, 1)
+        extra = self.copy(hidden).float() * (before >= 0)
+        return logits.scatter_add(-1, before.clamp(min=0), extra)
+
+    def _score(
+        self, hidden: Tensor, indices: Tensor, before: Tensor, task: Tensor | None
+    ) -> Tensor:
+        logits = self._logits(hidden, before, task)
         flat = F.cross_entropy(logits.flatten(0, 1), indices.reshape(-1), reduction="none")
         return -flat.view(indices.shape)
 
@@ -177,19 +191,21 @@ class VideoGPT(nn.Module):
         x = self.embed(F.embedding(tokens, self.codebook))
         count, last = cache.frames[here], cache.last[here]
         # the input of a frame's first token is the token before it: (B, D)
-        before = torch.where((count == 0)[:, None], self.start, last).to(x.dtype)
+        start = torch.where((count == 0)[:, None], self.start, last).to(x.dtype)
         cache.last[here] = x[:, -1].float()
-        x = torch.cat([before[:, None], x[:, :-1]], dim=1)
+        x = torch.cat([start[:, None], x[:, :-1]], dim=1)
         place = count[:, None] * N + torch.arange(L, device=x.device)  # (B, L)
         x = x + self.positions()[place]
+        before = _one_before(indices)
         if self.local is not None:
             earlier = cache.recent[here]
+            before = torch.cat([earlier[:, -1:], indices[:, :-1]], 1)
             x = x + self.local(indices, earlier, self.codebook).to(x.dtype)
             cache.recent[here] = torch.cat([earlier, indices], 1)[:, -self.local.frames :]
         mask = cache.begin(place, rows, first)
         x = self._through_blocks(x, task, cache, mask, wanted=L if want_log_prob else 0)
         cache.commit(frames)
-        return self._score(x, indices, task) if want_log_prob else None
+        return self._score(x, indices, before, task) if want_log_prob else None
 
     @torch.no_grad()
     def generate(
@@ -240,13 +256,19 @@ class VideoGPT(nn.Module):
         if self.local is not None:  # the frame to come is not looked at
             coming = torch.zeros(B, 1, S, S, dtype=torch.int64, device=tokens.device)
             local = self.local(coming, cache.recent, self.codebook)
+        before = cache.recent[:, -1:].flatten(1)  # (B, S * S), or (B, 0)
         for i in range(S * S):
             place = torch.full((B, 1), base + i, device=tokens.device)
             mask = cache.begin(place)
             hidden = x[:, None] + self.positions()[place] + local[:, i : i + 1]
             hidden = self._through_blocks(hidden, task, cache, mask, wanted=1)
-            logits = self.head(self.norm(hidden, task))[:, 0].float() / temperature
+            logits = self._logits(hidden, before[:, i : i + 1], task)[:, 0] / temperature
             choice = torch.multinomial(logits.softmax(-1), 1, generator=generator)
             tokens[:, base + i] = choice[:, 0]
             x = self.embed(F.embedding(choice[:, 0], self.codebook))
         return tokens
+
+
+def _one_before(indices: Tensor) -> Tensor:
+    """Codes of the frame before each (B, T, h, w); -1 before the first."""
+    return torch.cat([torch.full_like(indices[:, :1], -1), indices[:, :-1]], 1)

@@ -33,6 +33,9 @@ class VideoGPTConfig:
     each token of the window"""
     activation: Activation = "quick_gelu"
     norm_eps: float = 1e-6
+    copy: bool = False
+    """a learned gate that adds to the logit of the code its cell had a frame before, so that rare
+    codes of things at rest are as sure to stay as common ones; needs `local_frames`"""
 
     def __post_init__(self) -> None:
         if self.positions not in ("axes", "tokens") or self.activation not in get_args(Activation):
@@ -40,6 +43,8 @@ class VideoGPTConfig:
                 f"positions {self.positions!r} and activation {self.activation!r}: expected "
                 f"axes or tokens, and one of {sorted(get_args(Activation))}"
             )
+        if self.copy and not self.local_frames:
+            raise ValueError("copy needs local_frames of at least 1, which tells what to copy")
 
     @property
     def tokens_per_frame(self) -> int:

@@ -9,6 +9,7 @@ from viper_gym.data.clips import (
     empty_codes,
     hold_end,
     replace_context,
+    show_any_code,
     split_episodes,
 )
 from viper_gym.data.episodes import Episode
@@ -223,3 +224,14 @@ def test_the_end_of_an_episode_can_be_held_still():
     np.testing.assert_array_equal(codes["a"][0], before)
     hold_end(codes, 3)
     assert codes["a"][0][:, 0, 0].tolist() == [0, 1, 2, 5, 5, 5]
+
+
+def test_cells_that_stand_still_can_show_any_code(rng):
+    windows = np.zeros((200, 3, 4, 4), np.int64)
+    windows[:, 1, 0] = 7  # the first row moves
+    shown = show_any_code(windows, 0.5, 1000, rng)
+    np.testing.assert_array_equal(shown[:, :, 0], windows[:, :, 0])
+    assert (shown == shown[:, :1])[:, :, 1:].all()  # what stood still still does
+    changed = (shown != windows).any((1, 2, 3))
+    assert 0.3 < changed.mean() < 0.6 and len(np.unique(shown)) > 100
+    assert show_any_code(windows, 0.0, 1000, rng) is windows

@@ -12,6 +12,8 @@ import numpy as np
 
 from viper_gym.data.episodes import Episode
 
+ANY_CODE = 0.15  # share of still cells in `show_any_code`
+
 
 class Split(NamedTuple):
     """Episodes by task, held-out ones apart."""
@@ -151,6 +153,30 @@ def empty_codes(codes: dict[str, list[np.ndarray]]) -> np.ndarray:
         commonest = [int(np.bincount(cell).argmax()) for cell in cells]
         pictures.append(np.reshape(commonest, frames.shape[1:]))
     return np.stack(pictures)
+
+
+def show_any_code(
+    windows: np.ndarray, share: float, codebook_size: int, rng: np.random.Generator
+) -> np.ndarray:
+    """In a share of the windows, cells that do not change show any code, in all of their frames.
+
+    A model that has learned by heart which codes its videos hold does not copy one that is new in
+    its place, and what stands still where nobody stood costs as much as what moves.
+
+    Args:
+        windows: codes (B, L, h, w).
+        share: of the windows, 0…1; in those, `ANY_CODE` of the still cells.
+
+    Returns:
+        Windows (B, L, h, w).
+    """
+    if not share:
+        return windows
+    still = (windows == windows[:, :1]).all(1)  # (B, h, w)
+    chosen = still & (rng.random(still.shape) < ANY_CODE)
+    chosen &= (rng.random(len(windows)) < share)[:, None, None]
+    codes = rng.integers(codebook_size, size=still.shape)
+    return np.where(chosen[:, None], codes[:, None], windows)
 
 
 def replace_context(

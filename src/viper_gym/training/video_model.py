@@ -22,7 +22,13 @@ from viper_gym.checkpoints.bundle import (
     save_bundle,
 )
 from viper_gym.checkpoints.digests import digest
-from viper_gym.data.clips import WindowSampler, empty_codes, hold_end, replace_context
+from viper_gym.data.clips import (
+    WindowSampler,
+    empty_codes,
+    hold_end,
+    replace_context,
+    show_any_code,
+)
 from viper_gym.data.masks import recorded_masks
 from viper_gym.data.videos import load_folder
 from viper_gym.errors import TrainingError
@@ -63,6 +69,9 @@ class VideoModelTraining:
     empty_context: float = 0.1
     """share of training windows that begin with the empty picture or one that lacks a part, so
     that staying out of view is not taken for what experts do"""
+    any_code: float = 0.0
+    """share of training windows in which still cells show any code, so that what is at rest is
+    copied even where no video shows it (`data.clips.show_any_code`)"""
     still_end: int = 0
     """last frames of every episode that are taken to be its last picture: experts at rest there may
     still creep by a pixel, which would teach that nothing ever rests"""
@@ -137,6 +146,7 @@ class _Trainable:
         self.model.train()
         windows, numbers, bare = self._sampler.batch(step, c.batch_size)
         rng = np.random.default_rng((c.loop.seed, step, 1))
+        windows = show_any_code(windows, c.any_code, c.model.codebook_size, rng)
         windows, counted = replace_context(
             windows, c.frozen_context, c.empty_context, self._empty[numbers], bare, rng
         )
@@ -244,6 +254,7 @@ def train_video_model(config: VideoModelTraining) -> Path:
         config.learning_rate,
         config.frozen_context,
         config.empty_context,
+        config.any_code,
         config.still_end,
         config.compositional,
         config.unseen,
@@ -318,6 +329,7 @@ class _Settings:
     learning_rate: float
     frozen_context: float
     empty_context: float
+    any_code: float
     still_end: int
     compositional: bool
     unseen: tuple[str, ...]

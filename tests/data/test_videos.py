@@ -102,7 +102,7 @@ def test_windows_are_strided_and_never_cross_episodes(stride):
     sampler = WindowSampler(codes, sequence_length=4, frame_stride=stride, pictures=pictures)
     seen = set()
     for step in range(200):
-        for window, task, bare in zip(*sampler.batch(step, 6), strict=True):
+        for window, task, bare in zip(*sampler.batch(step, 6)[:3], strict=True):
             # the first task's episodes all show 5 in the second cell once, and 0 in the third
             assert bare.tolist() == ([[True, False]] if task else [[False, True]]) + [
                 [not task, False]
@@ -235,3 +235,16 @@ def test_cells_that_stand_still_can_show_any_code(rng):
     changed = (shown != windows).any((1, 2, 3))
     assert 0.3 < changed.mean() < 0.6 and len(np.unique(shown)) > 100
     assert show_any_code(windows, 0.0, 1000, rng) is windows
+
+
+def test_some_windows_wait_before_their_episode_begins():
+    """They hold its first picture, then go on as it does."""
+    codes = {"a": [np.arange(40)[:, None, None] * np.ones((1, 2, 2), int)]}
+    sampler = WindowSampler(codes, 4, 3, empty_codes(codes), waiting=0.5)
+    windows, _, _, waits = sampler.batch(0, 200)
+    assert 0.35 < (waits > 0).mean() < 0.65 and set(waits) == {0, 1, 2}
+    for window, wait in zip(windows[:, :, 0, 0], waits, strict=True):
+        if wait:
+            assert window.tolist() == {1: [0, 0, 3, 6], 2: [0, 0, 0, 3]}[wait]
+        else:
+            assert (np.diff(window) == 3).all()

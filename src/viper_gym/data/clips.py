@@ -82,6 +82,8 @@ class Windows(NamedTuple):
     bare: np.ndarray
     """bool (B, h, w): cells of which the window's episode somewhere shows the empty picture's code,
     so that what else they show has moved there or away"""
+    waits: np.ndarray
+    """int (B,): frames after the first that only repeat it, because the episode is yet to begin"""
 
 
 class WindowSampler:
@@ -89,6 +91,8 @@ class WindowSampler:
 
     Args:
         pictures: the tasks' empty pictures (`empty_codes`), (tasks, h, w).
+        waiting: share of the windows that hold an episode's first picture before it begins, so that
+            a model learns what experts do after doing nothing at all.
     """
 
     def __init__(
@@ -98,8 +102,9 @@ class WindowSampler:
         frame_stride: int,
         pictures: np.ndarray,
         seed: int = 0,
+        waiting: float = 0.0,
     ):
-        self._codes = codes
+        self._codes, self._waiting = codes, waiting
         self._bare = {
             task: [(c == empty).any(0) for c in items]
             for (task, items), empty in zip(codes.items(), pictures, strict=True)
@@ -118,15 +123,22 @@ class WindowSampler:
         rng = np.random.default_rng((self._seed, step))
         tasks = (np.arange(size) + step) % len(self.tasks)
         windows, bare = [], []
-        for number in tasks:
+        waits = np.zeros(size, np.int64)
+        if self._waiting and self._length > 2:
+            held = rng.integers(1, self._length - 1, size)
+            waits = np.where(rng.random(size) < self._waiting, held, 0)
+        for number, wait in zip(tasks, waits, strict=True):
             task = self.tasks[number]
             ends = self._starts[task]
             pick = int(rng.integers(ends[-1]))
             episode = int(np.searchsorted(ends, pick, side="right"))
             start = pick - (int(ends[episode - 1]) if episode else 0)
-            windows.append(self._codes[task][episode][start : start + self._span : self._stride])
+            places = start + self._stride * np.arange(self._length)
+            if wait:
+                places = self._stride * np.maximum(np.arange(self._length) - wait, 0)
+            windows.append(self._codes[task][episode][places])
             bare.append(self._bare[task][episode])
-        return Windows(np.stack(windows).astype(np.int64), tasks, np.stack(bare))
+        return Windows(np.stack(windows).astype(np.int64), tasks, np.stack(bare), waits)
 
 
 def hold_end(codes: dict[str, list[np.ndarray]], frames: int) -> None:

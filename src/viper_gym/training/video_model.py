@@ -69,6 +69,9 @@ class VideoModelTraining:
     empty_context: float = 0.1
     """share of training windows that begin with the empty picture or one that lacks a part, so
     that staying out of view is not taken for what experts do"""
+    waiting: float = 0.0
+    """share of training windows that hold an episode's first picture before it begins, so that
+    the model learns that experts do not wait"""
     any_code: float = 0.0
     """share of training windows in which still cells show any code, so that what is at rest is
     copied even where no video shows it (`data.clips.show_any_code`)"""
@@ -136,7 +139,7 @@ class _Trainable:
         c = config
         self._empty = empty_codes(codes)  # (tasks, h, w)
         window = c.model.sequence_length, c.frame_stride, self._empty
-        self._sampler = WindowSampler(train, *window, c.loop.seed)
+        self._sampler = WindowSampler(train, *window, c.loop.seed, c.waiting)
         self._held_out = WindowSampler(held_out, *window, 12345)
 
     def train_step(self, step: int, progress: float) -> dict[str, float]:
@@ -144,12 +147,14 @@ class _Trainable:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(c.learning_rate, step, progress)
         self.model.train()
-        windows, numbers, bare = self._sampler.batch(step, c.batch_size)
+        windows, numbers, bare, waits = self._sampler.batch(step, c.batch_size)
         rng = np.random.default_rng((c.loop.seed, step, 1))
         windows = show_any_code(windows, c.any_code, c.model.codebook_size, rng)
         windows, counted = replace_context(
             windows, c.frozen_context, c.empty_context, self._empty[numbers], bare, rng
         )
+        place = np.arange(windows.shape[1])
+        counted[(place >= 1) & (place <= waits[:, None])] = 0.0  # nobody shows how long to wait
         codes, tasks = self._tensors((windows, numbers))
         weights = torch.from_numpy(counted).to(codes.device)  # (B, L)
         with self._accelerator.autocast():
@@ -182,7 +187,7 @@ class _Trainable:
         metrics: dict[str, list[float]] = {}
         self.ema.eval()
         for step in range(4):
-            codes, tasks, _ = self._held_out.batch(step, 8 * len(self._held_out.tasks))
+            codes, tasks, *_ = self._held_out.batch(step, 8 * len(self._held_out.tasks))
             numbers = tasks
             tensor, index = self._tensors((codes, tasks))
             with self._accelerator.autocast():
@@ -203,7 +208,7 @@ class _Trainable:
         """Open-loop rollouts from half a window (right) under the real frames, a pair a task."""
         self.ema.eval()
         n = len(self._held_out.tasks)
-        codes, tasks, _ = self._held_out.batch(n, n)  # one window a task
+        codes, tasks, *_ = self._held_out.batch(n, n)  # one window a task
         tensor, index = self._tensors((codes, tasks))
         half = self._config.model.sequence_length // 2
         drawn = self.ema.generate(tensor[:, :half], tensor.shape[1] - half, index)
@@ -254,6 +259,7 @@ def train_video_model(config: VideoModelTraining) -> Path:
         config.learning_rate,
         config.frozen_context,
         config.empty_context,
+        config.waiting,
         config.any_code,
         config.still_end,
         config.compositional,
@@ -329,6 +335,7 @@ class _Settings:
     learning_rate: float
     frozen_context: float
     empty_context: float
+    waiting: float
     any_code: float
     still_end: int
     compositional: bool

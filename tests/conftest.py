@@ -57,6 +57,15 @@ def random_video_model(seed: int = 0, length: int = 4, classes: int = 2, **shape
     return model.requires_grad_(False)
 
 
+@pytest.fixture(
+    params=[{}, {"local_frames": 2}, {"local_frames": 2, "copy": True}],
+    ids=["authors", "local", "copy"],
+)
+def layout(request):
+    """The authors' video model, and ours without and with the gate for what stays."""
+    return request.param
+
+
 def toy_bundle(model: VideoGPT, stride: int = 1, tasks: tuple[str, ...] = ("a", "b")) -> Bundle:
     tokenizer = BrightnessTokenizer()
     config = BundleConfig(

@@ -7,12 +7,14 @@ import pytest
 
 from conftest import SIZE, random_video_model, toy_bundle
 from viper_gym.benchmark.cross_embodiment import (
+    CellScore,
     CrossEmbodiment,
     _same_settings,
     conditions,
     score_cell,
     scored_runs,
 )
+from viper_gym.benchmark.figures import cross_embodiment_figure
 from viper_gym.data.episodes import Episode
 from viper_gym.errors import TrainingError, UnknownTask, VideoDataError
 from viper_gym.likelihood.reward_model import VideoRewardModel
@@ -54,6 +56,24 @@ def test_pairs_are_counted_as_the_model_ranks_them(rng):
     )
     with pytest.raises(VideoDataError, match="graded episodes that fail"):
         scored_runs("a", {**episodes, "graded": episodes["expert"]})
+
+
+def test_the_figure_shows_every_cell_and_seed(tmp_path):
+    def score(share: float) -> CellScore:
+        return CellScore(share, share / 2, -1.0, -2.0, -3.0, 4)
+
+    results = {
+        cell: {seed: {"held out": score(0.9), "upper bound": score(1.0)} for seed in (0, 1)}
+        for cell in ("panda_door", "sawyer_lift")
+    }
+    figure = cross_embodiment_figure(results, tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 1000
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles == [
+        f"{cell}: above {runs}" for cell in results for runs in ("random runs", "failed runs")
+    ]
+    dots = [line.get_ydata().tolist() for line in figure.axes[1].lines if line.get_marker() == "o"]
+    assert dots == [[0.45, 0.45], [0.5, 0.5]]
 
 
 def test_a_trials_results_are_not_taken_for_another_runs(tmp_path):

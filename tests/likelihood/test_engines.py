@@ -21,15 +21,6 @@ POLICIES = [
 ]
 
 
-@pytest.fixture(
-    params=[{}, {"local_frames": 2}, {"local_frames": 2, "copy": True}],
-    ids=["authors", "local", "copy"],
-)
-def layout(request):
-    """Preceding frames that enter a token directly."""
-    return request.param
-
-
 def random_codes(envs: int, frames: int) -> torch.Tensor:
     return torch.randint(16, (envs, frames, 2, 2), generator=torch.Generator().manual_seed(3))
 
@@ -128,7 +119,8 @@ def test_joint_has_no_jump_when_the_window_fills(layout):
     with torch.no_grad():
         model.head.weight.zero_()
         if model.copy is not None:
-            model.copy.weight.zero_(), model.copy.bias.zero_()
+            model.copy.weight.zero_()
+            model.copy.bias.zero_()
     codes = torch.full((1, 9, 2, 2), 5)
     scores = batch_log_prob(model, codes, None, 1, ContextPolicy("exact", mode="joint"))
     assert torch.allclose(scores, scores[:, :1].expand_as(scores), atol=1e-5)
@@ -136,7 +128,7 @@ def test_joint_has_no_jump_when_the_window_fills(layout):
     assert torch.allclose(scores[0, 0], 4 * single[0, 0], atol=1e-5)
 
 
-def test_joint_needs_the_exact_window(layout):
+def test_joint_needs_the_exact_window():
     with pytest.raises(ValueError, match="exact"):
         ContextPolicy("refresh", mode="joint").kept(4)
     with pytest.raises(ValueError, match="keep must be in 1"):

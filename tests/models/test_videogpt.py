@@ -5,15 +5,6 @@ from conftest import random_video_model
 from viper_gym.models.kv_cache import KVCache
 
 
-@pytest.fixture(
-    params=[{}, {"local_frames": 2}, {"local_frames": 2, "copy": True}],
-    ids=["authors", "local", "copy"],
-)
-def layout(request):
-    """Preceding frames that enter a token directly."""
-    return request.param
-
-
 def codes(batch: int, frames: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(16, (batch, frames, 2, 2), generator=torch.Generator().manual_seed(seed))
 

@@ -12,6 +12,7 @@ matplotlib.use("Agg")  # no display on servers
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from viper_gym.benchmark.audit import Scored, TaskAudit
@@ -106,11 +107,14 @@ def stand_still_figure(found: dict[str, list[StandStill]], path: Path) -> None:
 
 def cross_embodiment_figure(
     results: dict[str, dict[int, dict[str, CellScore]]], path: Path
-) -> None:
+) -> Figure:
     """Figure 8: a held-out cell's experts against its other episodes; a dot a seed.
 
     Args:
         results: cell -> seed -> which cells the model saw -> score.
+
+    Returns:
+        The figure, which is written and closed.
     """
     asked = {"random runs": "expert_over_random", "failed runs": "expert_over_failed"}
     figure, axes = plt.subplots(
@@ -131,6 +135,7 @@ def cross_embodiment_figure(
     axes[0, 0].set_ylabel("share of pairs (0.5 is chance)")
     figure.savefig(path, dpi=90)
     plt.close(figure)
+    return figure
 
 
 def score_figure(rewards: np.ndarray, episode: Episode, title: str, unit: str, path: Path) -> None:

@@ -82,8 +82,9 @@ class Windows(NamedTuple):
     bare: np.ndarray
     """bool (B, h, w): cells of which the window's episode somewhere shows the empty picture's code,
     so that what else they show has moved there or away"""
-    waits: np.ndarray
-    """int (B,): frames after the first that only repeat it, because the episode is yet to begin"""
+    counted: np.ndarray
+    """float32 (B, L): 0 for frames that only repeat the first because the episode is yet to begin
+    (nobody shows how long to wait), 1 for the others"""
 
 
 class WindowSampler:
@@ -123,6 +124,7 @@ class WindowSampler:
         rng = np.random.default_rng((self._seed, step))
         tasks = (np.arange(size) + step) % len(self.tasks)
         windows, bare = [], []
+        frames = np.arange(self._length)
         waits = np.zeros(size, np.int64)
         if self._waiting and self._length > 2:
             held = rng.integers(1, self._length - 1, size)
@@ -133,20 +135,29 @@ class WindowSampler:
             pick = int(rng.integers(ends[-1]))
             episode = int(np.searchsorted(ends, pick, side="right"))
             start = pick - (int(ends[episode - 1]) if episode else 0)
-            places = start + self._stride * np.arange(self._length)
-            if wait:
-                places = self._stride * np.maximum(np.arange(self._length) - wait, 0)
+            places = self._stride * np.maximum(frames - wait, 0) + (0 if wait else start)
             windows.append(self._codes[task][episode][places])
             bare.append(self._bare[task][episode])
-        return Windows(np.stack(windows).astype(np.int64), tasks, np.stack(bare), waits)
+        counted = (frames == 0) | (frames > waits[:, None])
+        stacked = np.stack(windows).astype(np.int64)
+        return Windows(stacked, tasks, np.stack(bare), counted.astype(np.float32))
 
 
 def hold_end(codes: dict[str, list[np.ndarray]], frames: int) -> None:
-    """Let the last frames of every episode (T, h, w) show its last picture, in place."""
-    if frames:
-        for episodes in codes.values():
-            for episode in episodes:
-                episode[-frames:] = episode[-1]
+    """Let the last frames of every episode (T, h, w) show its last picture, in place.
+
+    Raises:
+        ValueError: there is an episode that would show nothing else.
+    """
+    shortest = min(len(episode) for episodes in codes.values() for episode in episodes)
+    if not 0 <= frames < shortest:
+        raise ValueError(
+            f"expected 0 to {shortest - 1} frames to hold still (the shortest episode has "
+            f"{shortest}), got {frames}"
+        )
+    for episodes in codes.values():
+        for episode in episodes:
+            episode[len(episode) - frames :] = episode[-1]
 
 
 def empty_codes(codes: dict[str, list[np.ndarray]]) -> np.ndarray:
@@ -173,7 +184,8 @@ def show_any_code(
     """In a share of the windows, cells that do not change show any code, in all of their frames.
 
     A model that has learned by heart which codes its videos hold does not copy one that is new in
-    its place, and what stands still where nobody stood costs as much as what moves.
+    its place, and what stands still where nobody stood costs as much as what moves. First frames
+    are changed, too, and trained on as they are: what a frame alone is worth gets less certain.
 
     Args:
         windows: codes (B, L, h, w).

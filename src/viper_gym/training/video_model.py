@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from viper_gym.checkpoints.bundle import (
@@ -100,10 +101,10 @@ class _Trainable:
         codes: dict[str, list[np.ndarray]],
         tokenizer: FrameTokenizer,
         sums: Tensor | None,
+        accelerator: Accelerator,
     ):
-        self._config, self._sums = config, sums
-        self._accelerator = make_accelerator(config.loop)
-        device = self._accelerator.device
+        self._config, self._sums, self._accelerator = config, sums, accelerator
+        device = accelerator.device
         model = VideoGPT(config.model).to(device)
         model.codebook.copy_(tokenizer.quantizer.codebook)
         decay: list[nn.Parameter] = []
@@ -147,16 +148,14 @@ class _Trainable:
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(c.learning_rate, step, progress)
         self.model.train()
-        windows, numbers, bare, waits = self._sampler.batch(step, c.batch_size)
+        windows, numbers, bare, begun = self._sampler.batch(step, c.batch_size)
         rng = np.random.default_rng((c.loop.seed, step, 1))
         windows = show_any_code(windows, c.any_code, c.model.codebook_size, rng)
         windows, counted = replace_context(
             windows, c.frozen_context, c.empty_context, self._empty[numbers], bare, rng
         )
-        place = np.arange(windows.shape[1])
-        counted[(place >= 1) & (place <= waits[:, None])] = 0.0  # nobody shows how long to wait
         codes, tasks = self._tensors((windows, numbers))
-        weights = torch.from_numpy(counted).to(codes.device)  # (B, L)
+        weights = torch.from_numpy(counted * begun).to(codes.device)  # (B, L)
         with self._accelerator.autocast():
             per_frame = -self._forward(codes, tasks).mean((2, 3))  # (B, L)
         loss = (per_frame * weights).sum() / weights.sum()
@@ -276,12 +275,16 @@ def train_video_model(config: VideoModelTraining) -> Path:
                 "beside a task's videos): copy them there"
             )
     loop = Loop(config.loop, "video model", settings)
-    tokenizer = tokenizer.to(make_accelerator(config.loop).device)
+    accelerator = make_accelerator(config.loop)
+    tokenizer = tokenizer.to(accelerator.device)
     codes = {t: encode_episodes(tokenizer, e, n) for n, (t, e) in enumerate(episodes.items())}
-    hold_end(codes, config.still_end)
+    try:
+        hold_end(codes, config.still_end)
+    except ValueError as error:
+        raise TrainingError(f"--still-end: {error}") from error
     preprocessing = recorded_preprocessing(episodes, config.unseen)
     del episodes  # the frames are large; from here on only codes are needed
-    trainable = _Trainable(config, codes, tokenizer, sums)
+    trainable = _Trainable(config, codes, tokenizer, sums, accelerator)
     bundle_folder = config.loop.out / "bundle"
 
     def write() -> None:

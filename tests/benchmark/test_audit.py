@@ -8,8 +8,13 @@ import pytest
 
 from brightness import brightness_model, video
 from conftest import random_video_model, toy_bundle
-from viper_gym.benchmark.audit import audit_task, summary
-from viper_gym.benchmark.calibration import calibrate, context_offsets
+from viper_gym.benchmark.audit import audit_task, summary, worth
+from viper_gym.benchmark.calibration import (
+    calibrate,
+    context_offsets,
+    ladder_bounds,
+    with_bounds,
+)
 from viper_gym.benchmark.metrics import gap_in_deviations, share_of_pairs, spearman
 from viper_gym.benchmark.still import still_episodes
 from viper_gym.checkpoints.bundle import Calibration, read_config
@@ -89,6 +94,44 @@ def test_returns_under_calibrated_bounds_are_ranked_where_there_is_a_calibration
     other = VideoRewardModel(model.bundle, device="cpu", dtype="fp32", policy=exact)
     audit, _ = audit_task(other, "a", episodes, cheap=("zero", "random"))  # is calibrated anew
     assert np.isnan(audit.spearman_clipped) and audit.spearman > 0.95
+
+
+def test_bounds_are_those_that_rank_graded_rollouts():
+    def episode(calm, shaky, done):  # frames that fail, that do the task by a shaking hand, calmly
+        return np.repeat([-2.0, 0.6, 1.0], [calm, shaky, done])
+
+    # a restless failure is worth no less than a calm one, a shaking hand no less than a calm one
+    rewards = [
+        np.full(10, -0.1),
+        episode(10, 0, 0),
+        episode(6, 4, 0),
+        episode(7, 0, 3),
+        episode(2, 8, 0),
+    ]
+    returns = np.array([0.0, 0.0, 4.0, 3.0, 8.0])
+    assert ladder_bounds(rewards, returns) == (0.0, 0.5)
+    assert ladder_bounds(rewards[1:], np.array([0, 1.2, 3.0, 2.4])) == (0.0, 1.5)  # as it is
+    assert ladder_bounds(rewards, np.full(5, np.nan)) is None
+    assert ladder_bounds(rewards, np.zeros(5)) is None
+    assert ladder_bounds([], np.array([])) is None
+
+
+def test_calibration_finds_bounds_on_what_the_task_was_worth(episodes):
+    model = brightness_model()
+    audit, scored = audit_task(model, "a", episodes, cheap=("zero", "random"))
+    config = with_bounds(calibrate(model.config, audit), "a", scored["graded"])
+    floor, ceiling = config.calibration["a"].clip
+    assert floor <= 0 < ceiling
+    model.bundle.config = config
+    clipped = audit_task(model, "a", episodes, cheap=("zero", "random"))[0].spearman_clipped
+    assert clipped >= audit.spearman - 0.01
+    solved = [replace(s, episode=replace(s.episode, meta={"success_steps": n}))
+              for n, s in enumerate(reversed(scored["graded"]))]  # fmt: skip
+    assert np.array_equal(worth(solved), np.arange(12.0))
+    assert np.array_equal(
+        worth(scored["graded"]), [s.episode.task_return for s in scored["graded"]]
+    )
+    assert with_bounds(config, "a", []).calibration["a"].clip is None
 
 
 def test_offsets_compare_the_same_frames_with_more_and_less_context(episodes):

@@ -67,6 +67,18 @@ def test_a_task_may_have_a_policy_of_its_own(tmp_path):
         load_bundle(tmp_path)
 
 
+def test_bounds_of_the_reward_are_kept_and_checked(tmp_path):
+    bundle = small_bundle()
+    levels = {"a": Calibration(-3.0, -1.0, clip=(-0.5, 0.25))}
+    bundle.config = replace(bundle.config, calibration=levels)
+    save_bundle(bundle, tmp_path)
+    assert load_bundle(tmp_path).config == bundle.config
+    for clip in ([0.5, 1.0], [-1.0, 0.0]):
+        edit(tmp_path, lambda d, clip=clip: d["calibration"]["a"].update(clip=clip))
+        with pytest.raises(CheckpointError, match="clip must be a floor of at most 0"):
+            load_bundle(tmp_path)
+
+
 def test_foreign_folders_and_versions(tmp_path, folder):
     with pytest.raises(CheckpointError, match=r"config\.json is missing"):
         load_bundle(tmp_path / "nothing")

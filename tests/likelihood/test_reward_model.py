@@ -99,6 +99,22 @@ def test_calibrated_bounds_pay_nothing_less_than_doing_nothing():
             model.scale("a", kind, clip)
 
 
+def test_bounds_that_a_bundle_knows_are_taken_and_their_ceiling_pays_one():
+    bundle = toy_bundle(random_video_model())
+    nats = np.array([-90.0, -21.0, -20.0, -17.5, -15.0, -5.0])  # scaled: -7 -0.1 0 0.25 0.5 1.5
+    for clip, paid in (
+        ((-0.25, 0.5), [-0.5, -0.2, 0, 0.5, 1, 1]),
+        ((-0.25, 1.5), [-0.25, -0.1, 0, 0.25, 0.5, 1.5]),
+        (None, [-0.3, -0.1, 0, 0.25, 0.5, 1.5]),
+    ):
+        levels = {"a": Calibration(-20.0, -10.0, idle=-23.0, clip=clip)}
+        bundle.config = replace(bundle.config, calibration=levels)
+        model = VideoRewardModel(bundle, "cpu", "fp32")
+        scale = model.scale("a", clip="calibrated")
+        assert scale(nats, np.zeros(len(nats), int)) == pytest.approx(paid)
+        assert model.scale("a", clip=None).high == -10.0  # only these bounds change the scale
+
+
 def test_the_tokenizer_may_run_in_bf16_while_likelihoods_stay_fp32(rng):
     frames = rng.integers(0, 255, (1, 6, 64, 64, 3)).astype(np.uint8)
     exact = VideoRewardModel.from_pretrained("dmc", device="cpu", dtype="fp32")

@@ -44,7 +44,7 @@ class TaskAudit:
     auroc_random: float = float("nan")
     spearman: float = float("nan")
     spearman_clipped: float = float("nan")
-    """the same of returns under `reward_clip="calibrated"`"""
+    """rank correlation of the return under `reward_clip="calibrated"` with `worth`"""
     spearman_within: float = float("nan")
     spearman_success: float = float("nan")
     """rank correlation with the number of steps at which the task was solved; NaN where the
@@ -137,10 +137,7 @@ def audit_task(
             paid = [
                 model.scaled(s.log_prob, task, clip="calibrated").mean() for s in scored["graded"]
             ]
-            audit.spearman_clipped = spearman(
-                np.array(paid),
-                np.array([s.episode.task_return for s in scored["graded"]]),
-            )
+            audit.spearman_clipped = spearman(np.array(paid), worth(scored["graded"]))
     _against_cheap(audit, scored, cheap)
     if "stop" in scored:
         stopped = _only_failures(scored["stop"], experts)
@@ -151,6 +148,17 @@ def audit_task(
     )
     audit.verdict = verdict(audit)
     return audit, scored
+
+
+def worth(items: list[Scored]) -> np.ndarray:
+    """float (episodes,): steps at which the task was solved where all tell it, else task returns.
+
+    (Dense rewards of a manipulation task may pay more for idling than for a short success.)
+    """
+    solved = [s.episode.meta.get("success_steps") for s in items]
+    if None not in solved:
+        return np.array(solved, float)
+    return np.array([s.episode.task_return for s in items])
 
 
 def _means(items: list[Scored]) -> np.ndarray:

@@ -7,17 +7,22 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from viper_gym.benchmark.audit import TaskAudit
+from viper_gym.benchmark.audit import Scored, TaskAudit, worth
+from viper_gym.benchmark.metrics import spearman
 from viper_gym.benchmark.still import STILL
 from viper_gym.checkpoints.bundle import BundleConfig, Calibration
 from viper_gym.data.episodes import Episode
 from viper_gym.errors import CheckpointError
 from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.likelihood.scaling import RewardScale
 from viper_gym.models.context import ContextPolicy
 
 # An empty picture is audited, but sets no zero: the cameras are chosen so that nobody can
 # leave the picture (docs/decisions.md), and in some tasks it is likelier than any behaviour.
 REACHABLE = ("zero", "small", "constant", "random", *STILL)
+FLOORS = (0.0, -0.25, -0.5, -1.0, -2.0)
+CEILINGS = (1.5, 1.0, 0.5)  # with 0.25 a reacher at rest beside its target was paid like one on it
+ALIKE = 0.02  # of rank correlation: no difference on a few dozen episodes
 
 
 @torch.inference_mode()
@@ -98,3 +103,43 @@ def calibrate(
     own = None if policy == config.policy else policy
     levels = Calibration(low, high, source, idle, by_context, own)
     return replace(config, calibration={**config.calibration, audit.task: levels})
+
+
+def with_bounds(config: BundleConfig, task: str, graded: list[Scored]) -> BundleConfig:
+    """A config whose `reward_clip="calibrated"` ranks these graded rollouts of a task best."""
+    levels, policy = config.calibration[task], config.policy_of(task)
+    scale = RewardScale(levels.low, levels.high, offsets=levels.by_context)
+    stride, sequence = config.frame_stride, config.video_model.sequence_length
+    rewards = []
+    for rollout in graded:
+        steps = np.arange(1, len(rollout.log_prob))
+        context = policy.context_frames(steps, stride, sequence)
+        rewards.append(scale(rollout.log_prob[1:], context))
+    levels = replace(levels, clip=ladder_bounds(rewards, worth(graded)))
+    return replace(config, calibration={**config.calibration, task: levels})
+
+
+def ladder_bounds(rewards: list[np.ndarray], returns: np.ndarray) -> tuple[float, float] | None:
+    """Bounds of the scaled reward between which its means rank graded rollouts best.
+
+    Of bounds that are alike the highest floor and then the highest ceiling: agents learned with
+    the floors that this finds, and rarely with lower ones (docs/decisions.md, "Scale and bonus").
+
+    Args:
+        rewards: one float (T,) an episode, scaled and not clipped.
+        returns: float (episodes,), what each is worth (`audit.worth`).
+
+    Returns:
+        (floor, ceiling), or None where the returns are unknown or all the same.
+    """
+    ranked = {
+        (floor, ceiling): spearman(
+            np.array([r.clip(floor, ceiling).mean() for r in rewards]), returns
+        )
+        for floor in FLOORS
+        for ceiling in CEILINGS
+    }
+    best = max((rank for rank in ranked.values() if np.isfinite(rank)), default=None)
+    if best is None:
+        return None
+    return next(bounds for bounds, rank in ranked.items() if rank >= best - ALIKE)

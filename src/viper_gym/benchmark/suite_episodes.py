@@ -25,7 +25,15 @@ FULL_AUDIT = {
     "empty": 10,
     "stop": 10,
 }
-CALIBRATION = {"expert": 6, "zero": 10, "small": 4, "constant": 6, "random": 4, "empty": 2}
+CALIBRATION = {
+    "expert": 6,
+    "graded": 24,
+    "zero": 10,
+    "small": 4,
+    "constant": 6,
+    "random": 4,
+    "empty": 2,
+}
 QUICK_AUDIT = {
     "expert": 3,
     "graded": 8,

@@ -51,14 +51,17 @@ class Calibration:
     source: str = ""
     """which behaviour set `low`, and on what episodes"""
     idle: float | None = None
-    """highest level of doing nothing, from which `reward_clip="calibrated"` has its floor; None:
-    not measured, `low` is taken"""
+    """highest level of doing nothing, from which `reward_clip="calibrated"` has its floor where
+    `clip` is not known; None: not measured, `low` is taken"""
     by_context: tuple[float, ...] = ()
     """what expert frames with 0, 1, … frames of context have above the same frames with as many
     as a window that has been full, on average: taken off before scaling, so that the reward does
     not follow the context's length; empty: nothing is"""
     policy: ContextPolicy | None = None
     """which frames a frame of this task is scored with; None: as the bundle's"""
+    clip: tuple[float, float] | None = None
+    """bounds of the scaled reward within which graded rollouts were ranked best, which
+    `reward_clip="calibrated"` takes; None: there were no such rollouts"""
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,10 @@ def from_dict(kind: type, data: dict[str, Any], where: str) -> Any:
     if unknown or missing:
         raise CheckpointError(f"{where}: unknown keys {unknown}, missing keys {missing}")
     hints = get_type_hints(kind)
-    values = {k: tuple(v) if str(hints[k]).startswith("tuple") else v for k, v in data.items()}
+    values = {
+        k: tuple(v) if str(hints[k]).startswith("tuple") and v is not None else v
+        for k, v in data.items()
+    }
     try:
         return kind(**values)
     except ValueError as error:
@@ -193,6 +199,11 @@ def _check_fit(config: BundleConfig, where: str) -> None:
             raise CheckpointError(
                 f"{where}: calibration of {task}: by_context has {len(levels.by_context)} entries, "
                 f"the window {window} frames"
+            )
+        if levels.clip is not None and not levels.clip[0] <= 0 < levels.clip[1]:
+            raise CheckpointError(
+                f"{where}: calibration of {task}: clip must be a floor of at most 0 and a ceiling "
+                f"above it, got {levels.clip}"
             )
     size = tokenizer.image_size
     for task, mask in config.masks.items():

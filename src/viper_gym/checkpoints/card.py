@@ -78,12 +78,12 @@ def model_card(config: BundleConfig, repo_id: str | None = None, license: str | 
         lines += [
             "## Scale, nats a frame",
             "",
-            "| task | reward 0 | reward 1 | doing nothing | set by |",
-            "|---|---|---|---|---|",
+            "| task | reward 0 | reward 1 | doing nothing | calibrated clip | set by |",
+            "|---|---|---|---|---|---|",
         ]
         lines += [
             f"| {t} | {c.low:.2f} | {c.high:.2f} | {'–' if c.idle is None else f'{c.idle:.2f}'} "
-            f"| {c.source} |"
+            f"| {'–' if c.clip is None else f'{c.clip[0]:g} to {c.clip[1]:g}'} | {c.source} |"
             for t, c in config.calibration.items()
         ]
         lines += [""]

@@ -126,7 +126,7 @@ def audit_checkpoint(
 
 def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -> None:
     from viper_gym.benchmark.audit import audit_task
-    from viper_gym.benchmark.calibration import calibrate, context_offsets
+    from viper_gym.benchmark.calibration import calibrate, context_offsets, with_bounds
     from viper_gym.benchmark.report import folder_source
     from viper_gym.benchmark.suite_episodes import suite_episodes
     from viper_gym.checkpoints.bundle import read_config, write_config
@@ -158,6 +158,7 @@ def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -
             offsets = context_offsets(model, task, experts)
             stops = options.episodes is not None or find_suite(options.suite).stops
             config = calibrate(config, audit, offsets, policy, stops)
+            config = with_bounds(config, task, scored.get("graded", []))
     write_config(config, folder)
 
 

@@ -195,9 +195,13 @@ class VideoRewardModel:
         """The scale of a task: calibrated (0 best cheap behaviour, 1 expert), per_token or raw.
 
         Args:
-            clip: bounds of the scaled reward. Between "calibrated" ones nothing that is worse than
-                doing nothing (or than -0.5) is paid less: of two ways to fail the calmer one is
-                likelier, and agents settle there (docs/decisions.md, "Scale and bonus").
+            clip: bounds of the scaled reward. "calibrated" ones are the bundle's
+                (`Calibration.clip`): below the floor all failures are alike (of two ways to fail
+                the calmer one is likelier, and agents settle there), above the ceiling all
+                successes (a shaking hand that does the task is unlikely, too). Where the ceiling
+                is below 1 the reward is divided by it, so that 1 stays the most that is paid. A
+                bundle without them has its floor where doing nothing is, or at -0.5 if that is
+                lower (docs/decisions.md, "Scale and bonus").
 
         Raises:
             ValueError: no such kind, or calibrated bounds for another scale.
@@ -226,11 +230,17 @@ class VideoRewardModel:
                 "or 'raw'"
             )
         levels = self.config.calibration[name]
-        if isinstance(clip, str):
+        if not isinstance(clip, str):
+            return RewardScale(levels.low, levels.high, bounds, levels.by_context)
+        span = levels.high - levels.low
+        if levels.clip is None:
             idle = levels.low if levels.idle is None else levels.idle
-            floor = (idle - levels.low) / (levels.high - levels.low)
-            bounds = (min(0.0, max(LOWEST_FLOOR, floor)), CEILING)
-        return RewardScale(levels.low, levels.high, bounds, levels.by_context)
+            floor = min(0.0, max(LOWEST_FLOOR, (idle - levels.low) / span))
+            return RewardScale(levels.low, levels.high, (floor, CEILING), levels.by_context)
+        floor, ceiling = levels.clip
+        unit = min(1.0, ceiling)
+        bounds = (floor / unit, ceiling / unit)
+        return RewardScale(levels.low, levels.low + unit * span, bounds, levels.by_context)
 
     def scaled(
         self,

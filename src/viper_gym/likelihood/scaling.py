@@ -15,7 +15,7 @@ import numpy as np
 
 ScaleKind = Literal["calibrated", "per_token", "raw"]
 Clip = tuple[float, float] | Literal["calibrated"] | None
-"""bounds of the scaled reward; "calibrated": what doing nothing pays, and `CEILING`"""
+"""bounds of the scaled reward; "calibrated": the bundle's (`VideoRewardModel.scale`)"""
 LOWEST_FLOOR = -0.5  # agents learned with floors from here to 0, and rarely below (docs/results)
 CEILING = 1.5  # of the expert's reward: what is likelier than an expert is no better
 

@@ -35,8 +35,8 @@ class ViperRewardWrapper(ScoredByVideo, gym.Wrapper, gym.utils.RecordConstructor
         device: "auto", "cpu", "cuda", …
         dtype: "auto", "bf16" or "fp32".
         reward_scale: "calibrated" (0 = best cheap behaviour, 1 = expert), "per_token", "raw".
-        reward_clip: bounds of the scaled reward; "calibrated" are from the most that doing nothing
-            pays, put between -0.5 and 0, to 1.5. None leaves it as it is.
+        reward_clip: bounds of the scaled reward; "calibrated" are the task's own, and what reaches
+            the upper one pays 1 (`VideoRewardModel.scale`). None leaves it as it is.
         bonus: None, "rnd", "disagreement", or an object with the protocol
             `viper_gym.types.Bonus`.
         beta: weight of the bonus.

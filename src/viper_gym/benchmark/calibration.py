@@ -14,13 +14,13 @@ from viper_gym.checkpoints.bundle import BundleConfig, Calibration
 from viper_gym.data.episodes import Episode
 from viper_gym.errors import CheckpointError
 from viper_gym.likelihood.reward_model import VideoRewardModel
-from viper_gym.likelihood.scaling import RewardScale
+from viper_gym.likelihood.scaling import LOWEST_FLOOR, RewardScale
 from viper_gym.models.context import ContextPolicy
 
 # An empty picture is audited, but sets no zero: the cameras are chosen so that nobody can
 # leave the picture (docs/decisions.md), and in some tasks it is likelier than any behaviour.
 REACHABLE = ("zero", "small", "constant", "random", *STILL)
-FLOORS = (0.0, -0.25, -0.5, -1.0, -2.0)
+FLOORS = (0.0, -0.25, LOWEST_FLOOR)
 CEILINGS = (1.5, 1.0, 0.5)  # with 0.25 a reacher at rest beside its target was paid like one on it
 ALIKE = 0.02  # of rank correlation: no difference on a few dozen episodes
 
@@ -122,8 +122,9 @@ def with_bounds(config: BundleConfig, task: str, graded: list[Scored]) -> Bundle
 def ladder_bounds(rewards: list[np.ndarray], returns: np.ndarray) -> tuple[float, float] | None:
     """Bounds of the scaled reward between which its means rank graded rollouts best.
 
-    Of bounds that are alike the highest floor and then the highest ceiling: agents learned with
-    the floors that this finds, and rarely with lower ones (docs/decisions.md, "Scale and bonus").
+    Of bounds that are alike the highest floor and then the highest ceiling. No floor is below
+    `LOWEST_FLOOR`, whatever it ranks: agents rarely learned there (docs/decisions.md, "Scale and
+    bonus").
 
     Args:
         rewards: one float (T,) an episode, scaled and not clipped.

@@ -10,6 +10,8 @@ from brightness import brightness_model, video
 from conftest import random_video_model, toy_bundle
 from viper_gym.benchmark.audit import audit_task, summary, worth
 from viper_gym.benchmark.calibration import (
+    CEILINGS,
+    FLOORS,
     calibrate,
     context_offsets,
     ladder_bounds,
@@ -70,8 +72,10 @@ def test_a_window_asked_for_some_tasks_leaves_the_others_as_they_were(tmp_path):
     options = Evaluate(
         str(folder), tasks=("cup_catch",), calibrate=True, window=1, out=tmp_path, workers=0
     )  # fmt: skip
-    calibrate_checkpoint(options, {"expert": 1, "zero": 1}, seed=5)
+    calibrate_checkpoint(options, {"expert": 1, "zero": 1, "graded": 3}, seed=5)
     after = read_config(folder)
+    floor, ceiling = after.calibration["cup_catch"].clip  # found on the graded episodes
+    assert floor in FLOORS and ceiling in CEILINGS
     assert after.policy == before.policy == replace(after.policy_of("cup_catch"), window=4)
     assert after.policy_of("cup_catch").window == 1
     assert after.calibration["cup_catch"].by_context == (0.0,)
@@ -80,7 +84,9 @@ def test_a_window_asked_for_some_tasks_leaves_the_others_as_they_were(tmp_path):
     model = VideoRewardModel.from_pretrained(folder, device="cpu")
     assert model.scale("cup_catch").high > model.scale("cup_catch").low
     calibrate_checkpoint(replace(options, window=4), {"expert": 1, "zero": 1}, seed=5)
-    assert read_config(folder).calibration["cup_catch"].policy is None  # the bundle's again
+    again = read_config(folder).calibration["cup_catch"]
+    assert again.policy is None  # the bundle's again
+    assert again.clip is None  # nothing graded to find bounds on
 
 
 def test_returns_under_calibrated_bounds_are_ranked_where_there_is_a_calibration(episodes):

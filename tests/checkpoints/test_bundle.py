@@ -73,9 +73,13 @@ def test_bounds_of_the_reward_are_kept_and_checked(tmp_path):
     bundle.config = replace(bundle.config, calibration=levels)
     save_bundle(bundle, tmp_path)
     assert load_bundle(tmp_path).config == bundle.config
-    for clip in ([0.5, 1.0], [-1.0, 0.0]):
+    for clip in ([0.5, 1.0], [-1.0, 0.0], [-1.0]):
         edit(tmp_path, lambda d, clip=clip: d["calibration"]["a"].update(clip=clip))
         with pytest.raises(CheckpointError, match="clip must be a floor of at most 0"):
+            load_bundle(tmp_path)
+    for key, value in (("clip", 0.5), ("by_context", None)):
+        edit(tmp_path, lambda d, k=key, v=value: d["calibration"]["a"].update({"clip": None, k: v}))
+        with pytest.raises(CheckpointError, match=f"{key} must be a list, got {value}"):
             load_bundle(tmp_path)
 
 

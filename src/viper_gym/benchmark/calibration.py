@@ -13,7 +13,7 @@ from viper_gym.benchmark.still import STILL
 from viper_gym.checkpoints.bundle import BundleConfig, Calibration
 from viper_gym.data.episodes import Episode
 from viper_gym.errors import CheckpointError
-from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.likelihood.reward_model import VideoRewardModel, episode_rewards
 from viper_gym.likelihood.scaling import LOWEST_FLOOR, RewardScale
 from viper_gym.models.context import ContextPolicy
 
@@ -21,7 +21,7 @@ from viper_gym.models.context import ContextPolicy
 # leave the picture (docs/decisions.md), and in some tasks it is likelier than any behaviour.
 REACHABLE = ("zero", "small", "constant", "random", *STILL)
 FLOORS = (0.0, -0.25, LOWEST_FLOOR)
-CEILINGS = (1.5, 1.0, 0.5)  # with 0.25 a reacher at rest beside its target was paid like one on it
+CEILINGS = (1.5, 1.0, 0.5)  # with 0.25 a reacher's failures were paid like its successes
 ALIKE = 0.02  # of rank correlation: no difference on a few dozen episodes
 
 
@@ -109,12 +109,7 @@ def with_bounds(config: BundleConfig, task: str, graded: list[Scored]) -> Bundle
     """A config whose `reward_clip="calibrated"` ranks these graded rollouts of a task best."""
     levels, policy = config.calibration[task], config.policy_of(task)
     scale = RewardScale(levels.low, levels.high, offsets=levels.by_context)
-    stride, sequence = config.frame_stride, config.video_model.sequence_length
-    rewards = []
-    for rollout in graded:
-        steps = np.arange(1, len(rollout.log_prob))
-        context = policy.context_frames(steps, stride, sequence)
-        rewards.append(scale(rollout.log_prob[1:], context))
+    rewards = [episode_rewards(scale, rollout.log_prob, policy, config) for rollout in graded]
     levels = replace(levels, clip=ladder_bounds(rewards, worth(graded)))
     return replace(config, calibration={**config.calibration, task: levels})
 

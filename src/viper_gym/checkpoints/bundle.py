@@ -124,12 +124,8 @@ def from_dict(kind: type, data: dict[str, Any], where: str) -> Any:
     if unknown or missing:
         raise CheckpointError(f"{where}: unknown keys {unknown}, missing keys {missing}")
     hints = get_type_hints(kind)
-    values = {
-        k: tuple(v) if str(hints[k]).startswith("tuple") and v is not None else v
-        for k, v in data.items()
-    }
     try:
-        return kind(**values)
+        return kind(**{k: _from_json(v, str(hints[k]), k) for k, v in data.items()})
     except ValueError as error:
         raise CheckpointError(f"{where}: {error}") from error
 
@@ -178,6 +174,15 @@ def _calibration(values: dict[str, Any], where: str) -> Calibration:
     return made
 
 
+def _from_json(value: Any, hint: str, key: str) -> Any:
+    """Lists become the tuples that a field holds; null stays where the field may be None."""
+    if not hint.startswith("tuple") or (value is None and "None" in hint):
+        return value
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{key} must be a list, got {value!r}")
+    return tuple(value)
+
+
 def _check_fit(config: BundleConfig, where: str) -> None:
     tokenizer, video = config.tokenizer, config.video_model
     pairs = {
@@ -200,10 +205,10 @@ def _check_fit(config: BundleConfig, where: str) -> None:
                 f"{where}: calibration of {task}: by_context has {len(levels.by_context)} entries, "
                 f"the window {window} frames"
             )
-        if levels.clip is not None and not levels.clip[0] <= 0 < levels.clip[1]:
+        if (clip := levels.clip) is not None and not (len(clip) == 2 and clip[0] <= 0 < clip[1]):
             raise CheckpointError(
                 f"{where}: calibration of {task}: clip must be a floor of at most 0 and a ceiling "
-                f"above it, got {levels.clip}"
+                f"above it, got {clip}"
             )
     size = tokenizer.image_size
     for task, mask in config.masks.items():

@@ -25,7 +25,8 @@ class Evaluate:
     """… or read them from this folder: <task>/<behaviour>/<videos>, 'expert' at least"""
     tasks: tuple[str, ...] = ()
     calibrate: bool = False
-    """set the reward scale from these episodes (other seeds than the audit's) first"""
+    """set the reward scale from these episodes (other seeds than the audit's) first; graded ones
+    with known returns also set the bounds that `reward_clip="calibrated"` takes"""
     mode: Literal["conditional", "joint"] | None = None
     """with --calibrate: what is scored, recorded in the bundle (its own if left out); for
     the chosen tasks, or all"""

@@ -260,10 +260,9 @@ class VideoRewardModel:
         Raises:
             ValueError, CheckpointError: see `scale`.
         """
-        stride, length = self.config.frame_stride, self.config.video_model.sequence_length
-        steps = np.arange(log_prob.shape[-1])
-        context = self.policy_of(task).context_frames(steps, stride, length)
-        return self.scale(task, kind, clip)(log_prob[..., 1:], context[1:])
+        return episode_rewards(
+            self.scale(task, kind, clip), log_prob, self.policy_of(task), self.config
+        )
 
     @torch.inference_mode()
     def encode(self, frames: np.ndarray, tasks: Tensor, batch_size: int = 128) -> Tensor:
@@ -366,3 +365,12 @@ class VideoRewardModel:
     def classes(self, tasks: Tensor) -> Tensor | None:
         """What the video model is conditioned on: None for an unconditional one."""
         return tasks if self.config.video_model.num_classes else None
+
+
+def episode_rewards(
+    scale: RewardScale, log_prob: np.ndarray, policy: ContextPolicy, config: BundleConfig
+) -> np.ndarray:
+    """Rewards (…, T - 1) of whole episodes whose frames have log-probabilities (…, T), nats."""
+    steps = np.arange(1, log_prob.shape[-1])
+    length = config.video_model.sequence_length
+    return scale(log_prob[..., 1:], policy.context_frames(steps, config.frame_stride, length))

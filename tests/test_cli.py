@@ -163,9 +163,9 @@ def test_relabelled_rewards_equal_live_ones(options):
         rewards.append(reward)
     live.close()
     assert relabel(np.stack(frames)) == pytest.approx(np.array(rewards), abs=1e-3, rel=1e-3)
-    for wrong, message in (("CartPole-v1", "viper/ ids only"), (env_id, "bonus belong")):
+    for wrong, message in (("CartPole-v1", "viper/ ids only"), (env_id, "bonus, hold belong")):
         with pytest.raises(TrainingError, match=message):
-            _relabeller(wrong, {"bonus": "rnd"})
+            _relabeller(wrong, {"bonus": "rnd", "hold": 4})
     for other in ({"action_repeat": 8}, {"render_quality": "full"}):
         with pytest.raises(PreprocessingMismatch, match=next(iter(other))):
             _relabeller(env_id, other)
@@ -178,7 +178,7 @@ def test_an_agent_is_trained_killed_and_resumed_on_a_video_reward(tmp_path):
         "bonus", "rnd", "device", "cpu", "--out", out, "--num-envs", "1", "--buffer-size", "2000",
         "--learning-starts", "480", "--gradient-steps", "0.2", "--eval-every", "100000",
         "--eval-episodes", "1", "--log-every", "100", "--drq.cnn-features", "8", "8",
-        "--drq.batch-size", "16",
+        "--drq.cnn-strides", "2", "2", "--drq.batch-size", "16",
     ]  # fmt: skip
     metrics, checkpoint = out / "metrics.jsonl", out / "state.pt"
     endless = [*command, "--total-timesteps", "1000000", "--checkpoint-minutes", "0.02"]

@@ -35,6 +35,7 @@ def make(
     observation: str = "pixels",
     render_quality: str | None = None,
     action_repeat: int | None = None,
+    hold: int = 1,
     render_mode: str | None = "rgb_array",
     **reward: Any,
 ) -> gym.Env[Any, Any]:
@@ -44,13 +45,16 @@ def make(
         checkpoint: "auto" is the suite's own; None gives the bare environment with its task
             reward, seen as the bundle's videos were: what the vector wrappers are put around.
         observation: "pixels" or "state"; the reward comes from pixels either way.
-        action_repeat: control steps an action is held; a checkpoint knows its own only.
+        action_repeat: control steps between frames; a checkpoint knows its own only.
+        hold: steps (frames) for which the agent's action is held; every frame is scored, and the
+            rewards are summed.
         reward: arguments of `ViperRewardWrapper` (bonus, beta, reward_scale, …).
     """
     from viper_gym.envs.suite import find_suite
+    from viper_gym.wrappers.hold import HoldAction
     from viper_gym.wrappers.single import ViperRewardWrapper
 
-    env = find_suite(suite).make(
+    env: Any = find_suite(suite).make(
         task,
         observation,
         render_quality=render_quality,
@@ -58,14 +62,14 @@ def make(
         render_mode=render_mode,
     )
     if checkpoint is None:
-        return env
+        return env if hold == 1 else HoldAction(env, hold)
     if checkpoint == OWN:
         checkpoint = suite
     wrapped = ViperRewardWrapper(env, checkpoint, task, revision=revision, device=device, **reward)
     recorded = wrapped._saved_kwargs
     given: dict[str, Any] = {"checkpoint": checkpoint, **reward}
     env.spec_kwargs = {k: recorded[k] for k in given if k in ("checkpoint", "bonus")}
-    return wrapped
+    return wrapped if hold == 1 else HoldAction(wrapped, hold)
 
 
 def make_vec(
@@ -78,6 +82,7 @@ def make_vec(
     observation: str = "pixels",
     render_quality: str | None = None,
     action_repeat: int | None = None,
+    hold: int = 1,
     render_mode: str | None = "rgb_array",
     asynchronous: bool = False,
     autoreset_mode: str | gym.vector.AutoresetMode = gym.vector.AutoresetMode.NEXT_STEP,
@@ -93,6 +98,7 @@ def make_vec(
     """
     from functools import partial
 
+    from viper_gym.wrappers.hold import HoldActionVector
     from viper_gym.wrappers.vector import ViperVectorRewardWrapper
 
     bare = partial(
@@ -109,18 +115,18 @@ def make_vec(
     mode = gym.vector.AutoresetMode(autoreset_mode)
     if mode == gym.vector.AutoresetMode.SAME_STEP and observation != "pixels":
         makers = [partial(_with_frames, bare)] * num_envs  # render() would show the next episode
-    envs = (
+    envs: gym.vector.VectorEnv = (
         gym.vector.AsyncVectorEnv(makers, context="spawn", autoreset_mode=mode)
         if asynchronous
         else gym.vector.SyncVectorEnv(makers, autoreset_mode=mode)
     )
-    if checkpoint is None:
-        return envs
     if checkpoint == OWN:
         checkpoint = suite
-    return ViperVectorRewardWrapper(
-        envs, checkpoint, task, revision=revision, device=device, **reward
-    )
+    if checkpoint is not None:
+        envs = ViperVectorRewardWrapper(
+            envs, checkpoint, task, revision=revision, device=device, **reward
+        )
+    return envs if hold == 1 else HoldActionVector(envs, hold)
 
 
 def _with_frames(make: Callable[[], gym.Env[Any, Any]]) -> gym.Env[Any, Any]:

@@ -18,6 +18,7 @@ from viper_gym.errors import TrainingError
 SMALL = DrQConfig(
     hidden=(64, 64),
     cnn_features=(8, 16),
+    cnn_strides=(2, 2),
     latent_dim=16,
     shift=1,
     tau=0.02,
@@ -246,3 +247,10 @@ def test_another_autoreset_mode_is_refused(tmp_path):
 
     with pytest.raises(TrainingError, match="NEXT_STEP"):
         Trainer(config(tmp_path), same_step, lambda *_: agent())
+
+
+def test_strides_must_be_as_many_as_layers():
+    with pytest.raises(ValueError, match="2 layers need as many strides, got"):
+        DrQ((SIZE, SIZE, 3), 1, DrQConfig(cnn_features=(4, 4), cnn_strides=(2, 1, 1)))
+    finer = DrQ((SIZE, SIZE, 3), 1, DrQConfig(cnn_features=(4, 4), cnn_strides=(2, 1)))
+    assert finer.encoder.width == 4 * (SIZE // 2) ** 2

@@ -10,7 +10,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from viper_gym.agents.drq.agent import DrQ, DrQConfig
 from viper_gym.agents.timing import measure_step
 
-SMALL = DrQConfig(cnn_features=(4, 4), hidden=(8,), batch_size=4, updates_per_step=0.5)
+SMALL = DrQConfig(
+    cnn_features=(4, 4), cnn_strides=(2, 2), hidden=(8,), batch_size=4, updates_per_step=0.5
+)
 
 
 class Slow(gym.Env):

@@ -111,7 +111,10 @@ def make_agent(
             f"DrQ needs continuous actions, {config.env} has {size} discrete ones: use "
             "--agent dreamer"
         )
-    return DrQ(shape, size, config.drq, seed, device, precision)
+    try:
+        return DrQ(shape, size, config.drq, seed, device, precision)
+    except ValueError as error:
+        raise TrainingError(f"--drq.cnn-strides does not fit: {error}") from error
 
 
 def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, Any]]:
@@ -128,7 +131,7 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
     spec = gym.registry.get(env)
     if spec is None or not env.startswith("viper/"):
         raise TrainingError(f"--relabel knows the task of viper/ ids only, got {env}")
-    live = sorted(kwargs.keys() & {"bonus", "beta", "task_reward_weight"})
+    live = sorted(kwargs.keys() & {"bonus", "beta", "task_reward_weight", "hold"})
     if live:
         raise TrainingError(
             f"--relabel rewards finished episodes; {', '.join(live)} belong to a live reward: "

@@ -21,6 +21,8 @@ class DrQConfig:
 
     hidden: tuple[int, ...] = (256, 256)
     cnn_features: tuple[int, ...] = (32, 64, 128, 256)
+    cnn_strides: tuple[int, ...] = (2, 2, 2, 2)
+    """one for each of `cnn_features`"""
     latent_dim: int = 50
     learning_rate: float = 3e-4
     gamma: float = 0.99
@@ -66,7 +68,7 @@ class DrQ(TorchAgent):
         channels *= c.frame_stack
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            encoder = Encoder(channels, (H, W), c.cnn_features)
+            encoder = Encoder(channels, (H, W), c.cnn_features, c.cnn_strides)
             critic = Critic(encoder.width, c.latent_dim, c.hidden, action_size, c.num_critics)
             actor = Actor(encoder.width, c.latent_dim, c.hidden, action_size)
         self.encoder = encoder.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -36,13 +36,25 @@ def as_images(frames: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 class Encoder(nn.Module):
-    """Convolutions of stride 2 behind each other: `as_images` (B, C, H, W) -> features (B, D)."""
+    """Convolutions behind each other: `as_images` (B, C, H, W) -> features (B, D).
 
-    def __init__(self, channels: int, size: tuple[int, int], widths: tuple[int, ...]):
+    Raises:
+        ValueError: not as many strides as widths.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: tuple[int, int],
+        widths: tuple[int, ...],
+        strides: tuple[int, ...],
+    ):
         super().__init__()
+        if len(strides) != len(widths):
+            raise ValueError(f"{len(widths)} layers need as many strides, got {strides}")
         layers: list[nn.Module] = []
-        for width in widths:
-            layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.ReLU(inplace=True)]
+        for width, stride in zip(widths, strides, strict=True):
+            layers += [nn.Conv2d(channels, width, 3, stride, padding=1), nn.ReLU(inplace=True)]
             channels = width
         self.layers = nn.Sequential(*layers, nn.Flatten())
         with torch.no_grad():

@@ -1,0 +1,72 @@
+"""An action held for several steps loses no reward, no end and no first frame."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+import viper_gym  # noqa: F401
+from dot_env import Dot
+from viper_gym.wrappers.hold import HoldAction, HoldActionVector
+
+CUP = "viper/dmc-cup_catch-v0"
+
+
+def test_rewards_of_held_steps_are_summed_up_to_the_end_of_the_episode():
+    held, plain = HoldAction(Dot(), 4), Dot()
+    held.reset(seed=0)
+    plain.reset(seed=0)
+    rng, lengths, over = np.random.default_rng(0), [], False
+    while not over:
+        action = rng.uniform(-2, 2, 1).astype(np.float32)
+        observation, reward, _, over, _ = held.step(action)
+        steps, ended = [], False
+        while len(steps) < 4 and not ended:
+            expected, single, _, ended, _ = plain.step(action)
+            steps.append(single)
+        lengths.append(len(steps))
+        assert reward == pytest.approx(sum(steps))
+        assert ended == over and np.array_equal(observation, expected)
+    assert lengths == [4] * 6 + [1]
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+def test_a_step_in_which_an_episode_ends_or_begins_is_held_no_longer(mode):
+    """Environment 1 ends after ten steps, environment 0 after 25."""
+    makers = [Dot, lambda: gym.wrappers.TimeLimit(Dot(), 10)]
+    plain = SyncVectorEnv(makers, autoreset_mode=mode)
+    held = HoldActionVector(SyncVectorEnv(makers, autoreset_mode=mode), 4)
+    plain.reset(seed=0)
+    held.reset(seed=0)
+    again = [1] if mode == AutoresetMode.NEXT_STEP else []  # the step that only resets
+    for length in [4, 4, 2, *again, 4]:
+        actions = held.action_space.sample()
+        observations, rewards, _, over, _ = held.step(actions)
+        total = np.zeros(2)
+        for _ in range(length):
+            expected, single, _, ended, _ = plain.step(actions)
+            total += single
+        assert rewards == pytest.approx(total)
+        assert np.array_equal(over, ended) and np.array_equal(observations, expected)
+
+
+def test_every_frame_is_scored_while_an_action_is_held():
+    """Alone and in a vector: the sum of what the same steps give one by one."""
+    action = np.full(2, 0.3, np.float32)
+    options = {"device": "cpu", "dtype": "fp32"}
+    one_by_one = gym.make(CUP, **options)
+    one_by_one.reset(seed=7)
+    rewards = [one_by_one.step(action)[1] for _ in range(6)]
+    held = gym.make(CUP, hold=3, **options)
+    held.reset(seed=7)
+    envs = gym.make_vec(CUP, 2, hold=3, **options)
+    envs.reset(seed=[7, 7])
+    for expected in (sum(rewards[:3]), sum(rewards[3:])):
+        assert held.step(action)[1] == pytest.approx(expected, abs=1e-4)
+        assert envs.step(np.stack([action] * 2))[1] == pytest.approx([expected] * 2, abs=1e-3)
+    envs.close()
+
+
+def test_no_steps_at_all_are_refused():
+    with pytest.raises(ValueError, match="at least one step, got 0"):
+        HoldAction(Dot(), 0)

@@ -203,6 +203,17 @@ def test_a_cheap_behaviour_that_wins_is_called_unsafe(episodes):
     assert summary(audit)["beats_cheap"] == 0.0
 
 
+def test_no_scale_is_made_of_a_gap_within_the_experts_own_uncertainty(episodes):
+    """Experts of two kinds, four nats a frame apart: a level known to 0.9, and zero 0.2 below."""
+    episodes["expert"] = [video(np.full(80, level), 1.0) for level in [8.0] * 3 + [12.0] * 3]
+    episodes["zero"] = [video(np.resize([9.0, 10.0, 10.0, 10.0, 10.0], 80))]
+    audit, _ = audit_task(brightness_model(), "a", episodes, cheap=("zero",))
+    assert audit.late_error == pytest.approx(np.std([0, 0, 0, 4, 4, 4], ddof=1) / np.sqrt(6))
+    assert audit.best_late["zero"] < audit.late_levels["expert"]
+    with pytest.raises(CheckpointError, match=r"0\.2 nats a frame above .* 'zero', .* 0\.89 only"):
+        calibrate(brightness_model().config, audit)
+
+
 def test_pictures_at_rest_set_no_zero_where_nobody_can_bring_them_to_rest(episodes):
     late = [np.where(np.arange(80) < 20, 14.0, 3.0) for _ in range(4)]
     episodes["random"] = [video(values) for values in late]  # bright at first, where it may rest

@@ -36,6 +36,8 @@ class TaskAudit:
     """behaviour -> mean log-probability"""
     late_levels: dict[str, float] = field(default_factory=dict)
     """behaviour -> mean log-probability of the second half of its episodes"""
+    late_error: float = float("nan")
+    """standard error of the expert's late level, over its episodes"""
     best_late: dict[str, float] = field(default_factory=dict)
     """cheap behaviour -> 90th percentile of such means: agents find the better instances"""
     idle_late: float = float("nan")
@@ -127,6 +129,9 @@ def audit_task(
     expert_means = np.array([s.mean for s in experts])
     audit.levels = {k: float(np.mean([s.mean for s in v])) for k, v in scored.items()}
     audit.late_levels = {k: float(np.mean([s.late_mean for s in v])) for k, v in scored.items()}
+    if len(experts) > 1:
+        late = [s.late_mean for s in experts]
+        audit.late_error = float(np.std(late, ddof=1) / np.sqrt(len(late)))
     if "random" in scored:
         audit.auroc_random = share_of_pairs(expert_means, _means(scored["random"]))
     if "graded" in scored:

@@ -86,8 +86,9 @@ def calibrate(
             no zero.
 
     Raises:
-        CheckpointError: a cheap behaviour is at or above the expert's level; such a reward
-            teaches that behaviour, whatever its scale.
+        CheckpointError: a cheap behaviour is at or above the expert's level, or below it by less
+            than that level's standard error; such a reward teaches that behaviour, or chance,
+            whatever its scale.
     """
     reachable = [n for n in REACHABLE if n in audit.beats and (stops or n not in STILL)]
     low, cheap = max((audit.best_late[name], name) for name in reachable)
@@ -96,6 +97,12 @@ def calibrate(
         raise CheckpointError(
             f"'{audit.task}': the cheap behaviour '{cheap}' scores {low:.2f} nats a frame, the "
             f"expert {high:.2f}; look at the camera, the data and the reconstructions"
+        )
+    if high - low < audit.late_error:
+        raise CheckpointError(
+            f"'{audit.task}': the expert is {high - low:.2g} nats a frame above the cheap "
+            f"behaviour '{cheap}', and its own level is known to {audit.late_error:.2g} only: no "
+            "scale can be made of that; look at the camera, the data and the reconstructions"
         )
     counts = ", ".join(f"{n} {k}" for k, n in audit.episodes.items())
     idle = audit.idle_late if np.isfinite(audit.idle_late) else None

@@ -171,6 +171,22 @@ def test_relabelled_rewards_equal_live_ones(options):
             _relabeller(env_id, other)
 
 
+def test_an_agent_that_does_not_fit_is_a_named_error():
+    from viper_gym.agents.actions import ActionCodec
+    from viper_gym.agents.drq.agent import DrQConfig
+    from viper_gym.cli.train_agent import AgentTraining, make_agent
+
+    continuous = ActionCodec(gym.spaces.Box(-1, 1, (1,), np.float32))
+    short = AgentTraining(drq=DrQConfig(cnn_strides=(2, 2)))
+    for config, size, actions, message in (
+        (short, 64, continuous, "no drq can be made .* 4 layers need as many strides"),
+        (AgentTraining(), 64, ActionCodec(gym.spaces.Discrete(3)), "3 discrete ones: use --agent"),
+        (AgentTraining(agent="dreamer"), 30, continuous, "no dreamer can be made .* 30x30"),
+    ):
+        with pytest.raises(TrainingError, match=message):
+            make_agent(config, (size, size, 3), actions, "cpu", "fp32")
+
+
 def test_an_agent_is_trained_killed_and_resumed_on_a_video_reward(tmp_path):
     out = tmp_path / "agent"
     command = [

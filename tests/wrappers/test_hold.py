@@ -62,8 +62,11 @@ def test_every_frame_is_scored_while_an_action_is_held():
     envs = gym.make_vec(CUP, 2, hold=3, **options)
     envs.reset(seed=[7, 7])
     for expected in (sum(rewards[:3]), sum(rewards[3:])):
-        assert held.step(action)[1] == pytest.approx(expected, abs=1e-4)
-        assert envs.step(np.stack([action] * 2))[1] == pytest.approx([expected] * 2, abs=1e-3)
+        _, reward, _, _, info = held.step(action)
+        assert reward == info["viper/reward"] == pytest.approx(expected, abs=1e-4)
+        _, rewards, _, _, infos = envs.step(np.stack([action] * 2))
+        assert rewards == pytest.approx([expected] * 2, abs=1e-3)
+        assert infos["viper/reward"] == pytest.approx(rewards) and infos["_viper/reward"].all()
     envs.close()
 
 

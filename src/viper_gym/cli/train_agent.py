@@ -101,20 +101,17 @@ def make_agent(
     from viper_gym.agents.drq.agent import DrQ
 
     seed, size, discrete = config.trainer.seed, actions.size, actions.discrete
-    if config.agent == "dreamer":
-        try:
-            return Dreamer(shape, size, discrete, config.dreamer, seed, device, precision)
-        except ValueError as error:
-            raise TrainingError(f"{config.env} does not fit: {error}") from error
-    if discrete:
+    if config.agent == "drq" and discrete:
         raise TrainingError(
             f"DrQ needs continuous actions, {config.env} has {size} discrete ones: use "
             "--agent dreamer"
         )
     try:
+        if config.agent == "dreamer":
+            return Dreamer(shape, size, discrete, config.dreamer, seed, device, precision)
         return DrQ(shape, size, config.drq, seed, device, precision)
     except ValueError as error:
-        raise TrainingError(f"--drq.cnn-strides does not fit: {error}") from error
+        raise TrainingError(f"no {config.agent} can be made for {config.env}: {error}") from error
 
 
 def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, Any]]:

@@ -12,11 +12,15 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
+from viper_gym.types import STEP_INFO
+from viper_gym.wrappers.vector import autoreset_mode
+
 
 class HoldAction(gym.Wrapper, gym.utils.RecordConstructorArgs):
-    """Each action is held for `steps` steps, or until the episode ends; rewards are summed.
+    """Each action is held for `steps` steps, or until the episode ends.
 
-    Observation and info are those of the last of these steps.
+    Rewards are summed, and so are the parts of them in info (`viper/log_prob`, `viper/reward`,
+    `viper/bonus`, `viper/task_reward`); all else is of the last of these steps.
 
     Args:
         env: the environment.
@@ -32,13 +36,14 @@ class HoldAction(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._steps = _checked(steps)
 
     def step(self, action: Any):
-        total = 0.0
+        total, parts = 0.0, _Parts()
         for _ in range(self._steps):
             observation, reward, terminated, truncated, info = self.env.step(action)
             total += float(reward)
+            parts.add(info)
             if terminated or truncated:
                 break
-        return observation, total, terminated, truncated, info
+        return observation, total, terminated, truncated, {**info, **parts.sums}
 
 
 class HoldActionVector(VectorWrapper):
@@ -51,8 +56,7 @@ class HoldActionVector(VectorWrapper):
     def __init__(self, env: VectorEnv, steps: int):
         super().__init__(env)
         self._steps = _checked(steps)
-        mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
-        self._resets_next = mode == AutoresetMode.NEXT_STEP
+        self._resets_next = autoreset_mode(env) == AutoresetMode.NEXT_STEP
         self._over = False
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None):
@@ -60,15 +64,27 @@ class HoldActionVector(VectorWrapper):
         return self.env.reset(seed=seed, options=options)
 
     def step(self, actions: Any):
-        total = np.zeros(self.num_envs)
+        total, parts = np.zeros(self.num_envs), _Parts()
         for _ in range(1 if self._over else self._steps):
             observations, rewards, terminated, truncated, infos = self.env.step(actions)
             total += rewards
+            parts.add(infos)
             over = bool((terminated | truncated).any())
             if over:
                 break
         self._over = over and self._resets_next
-        return observations, total, terminated, truncated, infos
+        return observations, total, terminated, truncated, {**infos, **parts.sums}
+
+
+class _Parts:
+    """What the steps that one action is held for say of their rewards, summed."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Any] = {}
+
+    def add(self, info: dict[str, Any]) -> None:
+        for key in STEP_INFO.keys() & info.keys():
+            self.sums[key] = self.sums.get(key, 0.0) + info[key]
 
 
 def _checked(steps: int) -> int:

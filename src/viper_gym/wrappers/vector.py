@@ -77,8 +77,7 @@ class ViperVectorRewardWrapper(ScoredByVideo, VectorWrapper):
         )
         self._scorer = Scorer(checkpoint, task, _said(env), options, env.single_action_space)
         self._newest = newest_frame(env.single_observation_space)
-        mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
-        self._mode = getattr(env.unwrapped, "autoreset_mode", mode)
+        self._mode = autoreset_mode(env)
         self._warned = False
         self._over = np.zeros(env.num_envs, bool)
 
@@ -178,6 +177,12 @@ class ViperVectorRewardWrapper(ScoredByVideo, VectorWrapper):
                 "none: make the environments with render_mode='rgb_array' or observe colour"
             )
         return np.stack(frames)
+
+
+def autoreset_mode(env: VectorEnv) -> AutoresetMode:
+    """When environments that are over begin anew; NEXT_STEP where nothing is said."""
+    mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+    return getattr(env.unwrapped, "autoreset_mode", mode)
 
 
 def _said(env: VectorEnv) -> list[dict[str, Any] | None]:

@@ -26,6 +26,7 @@ from viper_gym.likelihood.precision import (
     autocast,
     cast_for_inference,
     finite,
+    keep_heap,
     resolve_device,
     resolve_dtype,
 )
@@ -68,6 +69,8 @@ class VideoRewardModel:
         self.source: str | None = None
         """what `from_pretrained` was given, for specs to name it"""
         self.device = resolve_device(device)
+        if self.device.type == "cpu":
+            keep_heap()
         self.dtype = resolve_dtype(dtype, self.device)
         self._policy = policy
         self.bundle = bundle

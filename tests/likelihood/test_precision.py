@@ -24,6 +24,6 @@ print(faults())
 def test_freed_buffers_are_kept_for_the_next_frame():
     run = [sys.executable, "-c", FAULTS]
     done = subprocess.run(run, capture_output=True, text=True, check=True)
-    # without it some 4000 in most runs, in others none:
-    # that depends on what else lies on the heap
-    assert int(done.stdout) < 100
+    # 10 240 pages are written to; without `keep_heap` some 4000 of them fault in most runs, in
+    # others none, which depends on what else lies on the heap
+    assert int(done.stdout) < 1024

@@ -83,6 +83,9 @@ class KVCache:
         return self._write(self.keys[layer], k), self._write(self.values[layer], v)
 
     def _write(self, store: Tensor, new: Tensor) -> Tensor:
+        if self._all_rows and len(store) == 1:  # a slice is copied faster than it is indexed
+            store[:, :, self._span - new.shape[2] : self._span] = new
+            return store[:, :, : self._span]
         # advanced indices around a slice put (B, L) first: (B, L, H, d)
         store[self._rows[:, None], :, self._place] = new.transpose(1, 2).to(store.dtype)
         seen = store[:, :, : self._span]

@@ -6,6 +6,7 @@ import ctypes.util
 import importlib
 import os
 import sys
+from contextlib import suppress
 
 from viper_gym.errors import RenderingUnavailable
 
@@ -23,6 +24,7 @@ def configure_headless_gl() -> str:
     Raises:
         RenderingUnavailable: neither library is installed.
     """
+    _load_triton()
     chosen = os.environ.get("MUJOCO_GL", "")
     if not chosen:
         if ctypes.util.find_library("EGL"):
@@ -42,6 +44,17 @@ def configure_headless_gl() -> str:
         # PyOpenGL must agree with MuJoCo or context creation fails with an unrelated error.
         os.environ.setdefault("PYOPENGL_PLATFORM", chosen)
     return chosen
+
+
+def _load_triton() -> None:
+    """Import triton, which comes with PyTorch for GPUs, ahead of OpenGL.
+
+    Both bring an LLVM. After Mesa's software renderer has loaded its own (seen: Mesa 22.3 with
+    LLVM 15), importing triton ends the process with a segmentation fault; and PyTorch imports it
+    late, when the first optimizer is made.
+    """
+    with suppress(ImportError):
+        importlib.import_module("triton")
 
 
 def could_not_draw(error: Exception) -> RenderingUnavailable:

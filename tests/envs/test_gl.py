@@ -1,0 +1,32 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("dm_control")
+
+MAKE = """
+import sys
+import gymnasium as gym
+import viper_gym
+env = gym.make("viper/dmc-cartpole_swingup-v0", checkpoint=None)
+env.reset(seed=0)
+print("triton" in sys.modules)
+"""
+
+
+def test_triton_is_imported_before_opengl(tmp_path):
+    """A triton that, like the real one behind Mesa's LLVM, ends the process if it comes late."""
+    (tmp_path / "triton.py").write_text(
+        "import os, sys\nif 'OpenGL' in sys.modules or 'mujoco' in sys.modules: os._exit(11)\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", MAKE],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "True"

@@ -196,3 +196,29 @@ def test_fine_tuning_starts_from_the_bundle_given(half, data, tokenizer, tmp_pat
     other = train_tokenizer(tokenizer_config(data, tmp_path / "other", 2))
     with pytest.raises(TrainingError, match="another tokenizer"):
         train_video_model(replace(config, init=first, tokenizer=other))
+
+
+def test_the_bundle_holds_the_weights_that_did_best_on_held_out_videos(data, tokenizer, tmp_path):
+    """The last video, which is held out, jumps where the others walk: the surer of the walk the
+    model is, the less likely it finds the jumps."""
+    rng = np.random.default_rng(0)
+    for task in ("left", "right"):
+        for i in range(4):
+            walk = moving_square(i, 1, 16)
+            jumps = np.stack([moving_square(int(x), 0, 1)[0] for x in rng.integers(0, 13, 16)])
+            Episode(jumps if i == 3 else walk).save(tmp_path / "jumps" / task / f"{i}.npz")
+    config = video_config(tmp_path / "jumps", tokenizer, tmp_path / "out", 300)
+    config = replace(config, loop=replace(config.loop, eval_every=50))
+    bundle = load_bundle(train_video_model(config))
+    losses = [
+        m["held_out/nats_per_token"] for m in metrics(config.loop.out) if "held_out/best" in m
+    ]
+    assert losses[-1] > min(losses) + 0.05
+    assert metrics(config.loop.out)[-1]["held_out/best"] == min(losses)
+    kept = torch.load(config.loop.out / "state.pt", weights_only=True)["modules"]
+    head = bundle.video_model.head.weight
+    assert torch.equal(head, kept["best"]["network.head.weight"])
+    assert not torch.equal(head, kept["ema"]["head.weight"])
+    config = replace(config, keep_best=False, loop=replace(config.loop, resume=True))
+    head = load_bundle(train_video_model(config)).video_model.head.weight
+    assert torch.equal(head, kept["ema"]["head.weight"])

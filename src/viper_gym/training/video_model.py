@@ -37,8 +37,14 @@ from viper_gym.models.composition import compose_classes, sums_of_words
 from viper_gym.models.frames import to_uint8
 from viper_gym.models.tokenizer import FrameTokenizer
 from viper_gym.models.videogpt import VideoGPT, VideoGPTConfig
+from viper_gym.training.best_weights import BestWeights
 from viper_gym.training.codes import encode_episodes, recorded_preprocessing, serve
-from viper_gym.training.loop import Loop, LoopConfig, learning_rate, make_accelerator
+from viper_gym.training.loop import (
+    Loop,
+    LoopConfig,
+    learning_rate,
+    make_accelerator,
+)
 
 # Two layers behind a local view of the two frames before reach in 237 s on one core less than
 # half the loss that four layers without it have after 370 s (docs/decisions.md).
@@ -81,6 +87,9 @@ class VideoModelTraining:
     still creep by a pixel, which would teach that nothing ever rests"""
     ema_decay: float = 0.998
     """of the weights that are kept (averaged over the last steps)"""
+    keep_best: bool = True
+    """write the weights of the evaluation with the lowest held-out loss, not the last ones: a
+    model that goes on learning a few videos by heart finds other ones ever less likely"""
     half: bool = False
     """store the bundle's weights as float16, half the size; audit the bundle afterwards"""
     compile: bool = False
@@ -132,7 +141,8 @@ class _Trainable:
         self.ema = copy.deepcopy(model).requires_grad_(False)
         self._forward: Any = torch.compile(model.log_prob) if config.compile else model.log_prob
         self._optimizer = self._accelerator.prepare(optimizer)
-        self.modules: dict[str, nn.Module] = {"model": model, "ema": self.ema}
+        self._best = BestWeights(self.ema)
+        self.modules: dict[str, nn.Module] = {"model": model, "ema": self.ema, "best": self._best}
         self.optimizers: dict[str, torch.optim.Optimizer] = {"model": optimizer}
         self._tokenizer = tokenizer
         held_out = {t: c[-max(1, len(c) // 10) :] for t, c in codes.items()}
@@ -200,7 +210,13 @@ class _Trainable:
                     float(loss[i, -1].mean())
                 )
             metrics.setdefault("held_out/nats_per_token", []).append(float(loss.mean()))
-        return {name: float(np.mean(values)) for name, values in metrics.items()}
+        means = {name: float(np.mean(values)) for name, values in metrics.items()}
+        self._best.consider(self.ema, means["held_out/nats_per_token"])
+        return {**means, "held_out/best": float(self._best.loss)}
+
+    def result(self) -> VideoGPT:
+        """The weights that the bundle holds."""
+        return self._best.network if self._config.keep_best else self.ema
 
     @torch.no_grad()
     def picture(self) -> np.ndarray:
@@ -300,7 +316,7 @@ def train_video_model(config: VideoModelTraining) -> Path:
                 library_version=__version__,
             ),
             tokenizer,
-            trainable.ema,
+            trainable.result(),
         )
         save_bundle(bundle, bundle_folder, torch.float16 if config.half else torch.float32)
 

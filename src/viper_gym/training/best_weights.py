@@ -1,0 +1,34 @@
+"""The weights that did best on held-out videos."""
+
+from __future__ import annotations
+
+import copy
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from viper_gym.training.loop import full_state, load_full_state
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class BestWeights(nn.Module, Generic[M]):
+    """A copy of a network, as it was when its held-out loss was lowest.
+
+    A module, so that checkpoints hold it, the loss too.
+    """
+
+    loss: Tensor
+
+    def __init__(self, network: M):
+        super().__init__()
+        self.network: M = copy.deepcopy(network)
+        self.register_buffer("loss", torch.tensor(float("inf")))
+
+    @torch.no_grad()
+    def consider(self, network: M, loss: float) -> None:
+        """Keep these weights if their loss is lower than every one before."""
+        if loss < float(self.loss):
+            self.loss.fill_(loss)
+            load_full_state(self.network, full_state(network))

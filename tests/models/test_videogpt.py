@@ -3,6 +3,7 @@ import torch
 
 from conftest import random_video_model
 from viper_gym.models.kv_cache import KVCache
+from viper_gym.models.transformer import TaskNorm
 
 
 def codes(batch: int, frames: int, seed: int = 0) -> torch.Tensor:
@@ -98,3 +99,27 @@ def test_a_copied_code_is_likelier_than_without_the_gate():
 def test_copying_needs_something_to_copy():
     with pytest.raises(ValueError, match="local_frames"):
         random_video_model(copy=True)
+
+
+def test_a_cache_of_one_row_is_written_alike_with_and_without_naming_the_row():
+    model = random_video_model()
+    c = model.config
+    task = torch.zeros(1, dtype=torch.int64)
+    codes = torch.randint(c.codebook_size, (1, 3, c.grid_size, c.grid_size))
+    scores = []
+    for rows in (None, torch.tensor([0])):
+        cache = KVCache.for_config(c, 1, torch.device("cpu"), torch.float32)
+        frames = [model.extend(codes[:, t : t + 1], cache, task, rows) for t in range(3)]
+        scores.append(torch.cat(frames, 1))
+        scores.append(cache.keys)
+    assert torch.equal(scores[0], scores[2])
+    assert torch.equal(scores[1], scores[3])
+
+
+def test_the_norm_of_one_row_is_that_of_a_batch():
+    norm = TaskNorm(8, 3)
+    torch.nn.init.normal_(norm.scale)
+    torch.nn.init.normal_(norm.bias)
+    x, task = torch.randn(3, 5, 8), torch.tensor([2, 0, 1])
+    alone = torch.cat([norm(x[i : i + 1], task[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(alone, norm(x, task))

@@ -111,8 +111,10 @@ def test_resume_equals_an_unbroken_run(data, tokenizer, tmp_path, which):
     def train(out, steps, **loop):
         if which == "tokenizer":
             train_tokenizer(tokenizer_config(data, out, steps, **loop))
-        else:
-            train_video_model(video_config(data, tokenizer, out, steps, **loop))
+        else:  # evaluated twice before it is killed: the best weights are carried over, too
+            config = video_config(data, tokenizer, out, steps, **loop)
+            config = replace(config, loop=replace(config.loop, eval_every=6))
+            train_video_model(config)
         return torch.load(out / "state.pt", weights_only=True)
 
     class Killed(Exception):
@@ -207,7 +209,7 @@ def test_the_bundle_holds_the_weights_that_did_best_on_held_out_videos(data, tok
             walk = moving_square(i, 1, 16)
             jumps = np.stack([moving_square(int(x), 0, 1)[0] for x in rng.integers(0, 13, 16)])
             Episode(jumps if i == 3 else walk).save(tmp_path / "jumps" / task / f"{i}.npz")
-    config = video_config(tmp_path / "jumps", tokenizer, tmp_path / "out", 300)
+    config = video_config(tmp_path / "jumps", tokenizer, tmp_path / "out", 400)
     config = replace(config, loop=replace(config.loop, eval_every=50))
     bundle = load_bundle(train_video_model(config))
     losses = [
@@ -222,3 +224,15 @@ def test_the_bundle_holds_the_weights_that_did_best_on_held_out_videos(data, tok
     config = replace(config, keep_best=False, loop=replace(config.loop, resume=True))
     head = load_bundle(train_video_model(config)).video_model.head.weight
     assert torch.equal(head, kept["ema"]["head.weight"])
+
+
+def test_a_run_begun_before_best_weights_were_kept_goes_on(data, tokenizer, tmp_path):
+    train_video_model(video_config(data, tokenizer, tmp_path, 4))
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    del state["modules"]["best"]
+    torch.save(state, tmp_path / "state.pt")
+    bundle = load_bundle(train_video_model(video_config(data, tokenizer, tmp_path, 8, resume=True)))
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert state["step"] == 8
+    head = state["modules"]["ema"]["head.weight"]  # the only weights it has evaluated
+    assert torch.equal(bundle.video_model.head.weight, head)

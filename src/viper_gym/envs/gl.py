@@ -53,7 +53,7 @@ def _load_triton() -> None:
     LLVM 15), importing triton ends the process with a segmentation fault; and PyTorch imports it
     late, when the first optimizer is made.
     """
-    with suppress(ImportError):
+    with suppress(Exception):  # a broken one is PyTorch's to report, if it is needed at all
         importlib.import_module("triton")
 
 

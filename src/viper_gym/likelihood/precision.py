@@ -15,19 +15,19 @@ from viper_gym.errors import NonFiniteLikelihood
 M = TypeVar("M", bound=nn.Module)
 
 
-_HEAP_KEPT = 31 << 20  # bytes; glibc does not learn from blocks above 32 MiB
+_BLOCK = 31 << 20  # bytes; glibc does not learn from blocks above 32 MiB
 
 
 def keep_heap() -> None:
-    """Let the process keep the memory that it frees, up to 62 MiB, instead of returning it.
+    """Let the whole process keep memory that it frees, up to 62 MiB, instead of returning it.
 
     A network that runs frame by frame frees and asks for the same buffers again and again, and
-    each page that had been returned faults when it is written to: 2300 faults, a tenth of the
-    time of the paper's tokenizer on a CPU. glibc raises its thresholds for mapping and trimming to
-    the size of a mapped block that is freed (mallopt(3), M_MMAP_THRESHOLD); with other C
-    libraries this does nothing.
+    each page that had been returned faults when it is written to (docs/decisions.md). When a
+    mapped block is freed, glibc maps none of that size any more and trims the heap only from twice
+    that size on (mallopt(3), M_MMAP_THRESHOLD). Does nothing with another C library, or where
+    MALLOC_MMAP_THRESHOLD_ or MALLOC_TRIM_THRESHOLD_ are set.
     """
-    torch.empty(_HEAP_KEPT, dtype=torch.uint8)  # freed at once, and never touched
+    torch.empty(_BLOCK, dtype=torch.uint8, device="cpu")  # freed at once, and never touched
 
 
 def resolve_device(device: str) -> torch.device:

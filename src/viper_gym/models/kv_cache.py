@@ -58,6 +58,8 @@ class KVCache:
     ) -> Tensor | None:
         """Announce the positions (B, L) of the tokens to come, and which rows they belong to.
 
+        Those of a row follow each other without a gap.
+
         Args:
             rows: int64 (B,), the rows of the cache this pass extends; None means all.
             first: the rows are empty, so the tokens only see each other.

@@ -39,12 +39,13 @@ class TaskNorm(nn.Module):
     def forward(self, x: Tensor, task: Tensor | None) -> Tensor:
         """x (B, L, D), task int64 (B,) -> fp32 (B, L, D)."""
         if not self.conditional:
-            return F.layer_norm(x.float(), (self.dim,), self.scale, self.bias, self.eps)
+            gain, bias = self.scale.float(), self.bias.float()
+            return F.layer_norm(x.float(), (self.dim,), gain, bias, self.eps)
         assert task is not None
         if len(x) == 1 and x.device.type == "cpu":  # one row: one pass in place of five
             row = int(task)
-            gain = 1.0 + self.scale[row]
-            return F.layer_norm(x.float(), (self.dim,), gain, self.bias[row], self.eps)
+            gain, bias = 1.0 + self.scale[row].float(), self.bias[row].float()
+            return F.layer_norm(x.float(), (self.dim,), gain, bias, self.eps)
         x = F.layer_norm(x.float(), (self.dim,), eps=self.eps)
         return x * (1.0 + self.scale[task])[:, None] + self.bias[task][:, None]
 

@@ -150,6 +150,7 @@ class Loop:
 
     def _evaluate(self, trainable: Trainable, writer: Any) -> None:
         metrics = trainable.evaluate()
+        _check_finite(metrics, self.step)
         _log(writer, metrics, self.step)
         self._append({**metrics, "step": self.step, "seconds": self._elapsed})
         picture = trainable.picture()
@@ -188,7 +189,8 @@ class Loop:
         self.step, self._elapsed = state["step"], state["elapsed"]
         torch.set_rng_state(state["random"])
         for name, module in trainable.modules.items():
-            load_full_state(module, state["modules"][name])
+            if name in state["modules"]:  # what a newer version keeps starts anew
+                load_full_state(module, state["modules"][name])
         for name, optimizer in trainable.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
 
@@ -230,4 +232,13 @@ def progress_bar(console: Console | None = None) -> Progress:
     )
 
 
-__all__ = ["Loop", "LoopConfig", "Trainable", "learning_rate", "make_accelerator", "progress_bar"]
+__all__ = [
+    "Loop",
+    "LoopConfig",
+    "Trainable",
+    "full_state",
+    "learning_rate",
+    "load_full_state",
+    "make_accelerator",
+    "progress_bar",
+]

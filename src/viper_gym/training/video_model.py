@@ -39,12 +39,7 @@ from viper_gym.models.tokenizer import FrameTokenizer
 from viper_gym.models.videogpt import VideoGPT, VideoGPTConfig
 from viper_gym.training.best_weights import BestWeights
 from viper_gym.training.codes import encode_episodes, recorded_preprocessing, serve
-from viper_gym.training.loop import (
-    Loop,
-    LoopConfig,
-    learning_rate,
-    make_accelerator,
-)
+from viper_gym.training.loop import Loop, LoopConfig, learning_rate, make_accelerator
 
 # Two layers behind a local view of the two frames before reach in 237 s on one core less than
 # half the loss that four layers without it have after 370 s (docs/decisions.md).
@@ -86,7 +81,7 @@ class VideoModelTraining:
     """last frames of every episode that are taken to be its last picture: experts at rest there may
     still creep by a pixel, which would teach that nothing ever rests"""
     ema_decay: float = 0.998
-    """of the weights that are kept (averaged over the last steps)"""
+    """of the weights that are evaluated and written (averaged over the last steps)"""
     keep_best: bool = True
     """write the weights of the evaluation with the lowest held-out loss, not the last ones: a
     model that goes on learning a few videos by heart finds other ones ever less likely"""
@@ -192,7 +187,10 @@ class _Trainable:
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Held-out nats a token of the averaged weights: over all frames, and the last one."""
+        """Held-out nats a token of the averaged weights: over all frames, the last one, the lowest.
+
+        These weights are kept if they are the best so far.
+        """
         metrics: dict[str, list[float]] = {}
         self.ema.eval()
         for step in range(4):

@@ -23,6 +23,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 import viper_gym  # noqa: F401  (registers the viper/… ids)
 from viper_gym.benchmark.figures import video_gif
+from viper_gym.data.episodes import Episode
 from viper_gym.wrappers.sb3 import FrameInInfo, ViperVecEnvWrapper
 
 
@@ -55,6 +56,10 @@ class Args:
     threads: int = 1
 
 
+def task_of(args: Args) -> str:
+    return args.env.rsplit("/", 1)[1].split("-")[1]  # viper/dmc-TASK-v0
+
+
 def make(args: Args, envs: int, seed: int, beta: float) -> ViperVecEnvWrapper:
     venv = make_vec_env(
         args.env,
@@ -66,7 +71,7 @@ def make(args: Args, envs: int, seed: int, beta: float) -> ViperVecEnvWrapper:
     return ViperVecEnvWrapper(
         venv,
         args.checkpoint,
-        task=args.env.rsplit("/", 1)[1].split("-")[1],  # viper/dmc-TASK-v0
+        task=task_of(args),
         reward_clip="calibrated" if args.clip_low is None else (args.clip_low, 1.5),
         bonus="rnd" if beta else None,
         beta=beta,
@@ -120,19 +125,30 @@ def with_success(info: dict, solved: bool) -> dict:
     return {**info, "success": solved} if "success" in info else info
 
 
-def play(model: SAC, venv: VecEnv, deterministic: bool = True) -> tuple[list[dict], np.ndarray]:
-    """One episode in every environment: their last infos, and the frames of the first."""
+def play(model: SAC, venv: VecEnv, deterministic: bool = True) -> tuple[list[dict], list[Episode]]:
+    """One episode in every environment: last infos, and what was seen but for the last frame."""
     venv.seed(10_000)
-    observations, frames, last = venv.reset(), [], {}
+    observations, last = venv.reset(), {}
+    frames: list[list] = [[] for _ in range(venv.num_envs)]
+    rewards: list[list] = [[] for _ in range(venv.num_envs)]
     solved = np.zeros(venv.num_envs, bool)
     while len(last) < venv.num_envs:
-        frames.append(venv.get_images()[0])
+        for i, image in enumerate(venv.get_images()):
+            if i not in last:
+                frames[i].append(image)
         actions, _ = model.predict(observations, deterministic=deterministic)
         observations, _, dones, infos = venv.step(actions)
+        for i, info in enumerate(infos):
+            if i not in last:
+                rewards[i].append(info["viper/task_reward"])
         solved |= [bool(info.get("success")) for info in infos]
         ended = [i for i in np.flatnonzero(dones) if i not in last]
         last.update({i: with_success(infos[i], bool(solved[i])) for i in ended})
-    return list(last.values()), np.stack(frames)
+    episodes = [
+        Episode(np.stack(f), np.array(r[:-1], np.float32))
+        for f, r in zip(frames, rewards, strict=True)
+    ]
+    return list(last.values()), episodes
 
 
 def main(args: Args) -> None:
@@ -154,12 +170,15 @@ def main(args: Args) -> None:
     model.learn(args.steps, callback=callback)
     model.save(args.out / "policy.zip")
     final = make(args, args.final_episodes, 20_000, beta=0.0)
-    infos, frames = play(model, final)
+    infos, episodes = play(model, final)
     for info in infos:
         callback.log("final", info)
     for info in play(model, final, deterministic=False)[0]:
         callback.log("final as trained", info)
-    video_gif(frames, args.out / "behaviour.gif")
+    video_gif(episodes[0].frames, args.out / "behaviour.gif")
+    # for `viper-gym evaluate --agents`: does the reward pay for what this agent found?
+    for i, episode in enumerate(episodes):
+        episode.save(args.out / "episodes" / task_of(args) / f"{i}.npz")
 
 
 if __name__ == "__main__":

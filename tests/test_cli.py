@@ -127,8 +127,24 @@ def test_evaluate_a_folder_of_ones_own(episode, tmp_path):
     )  # fmt: skip
     figures = json.loads(done.stdout)["tasks"]["cartpole_swingup"]
     assert figures["auroc_random"] == 0.5  # the "random" episode is the expert's own
+    assert "agent" not in figures["beats"]
     assert (tmp_path / "out" / "cartpole_swingup_rewards.png").exists()
     assert (tmp_path / "out" / "cartpole_swingup_rollout.gif").exists()
+
+
+def test_evaluate_what_an_agent_did(episode, tmp_path):
+    frames = Episode.load(episode).frames
+    own = tmp_path / "own" / "cartpole_swingup" / "expert"
+    Episode(frames).save(own / "0.npz")
+    Episode(frames[:1].repeat(len(frames), 0)).save(tmp_path / "agents/cartpole_swingup/0.npz")
+    arguments = (
+        "evaluate", "--episodes", tmp_path / "own", "--tasks", "cartpole_swingup", "--json",
+        "--out", tmp_path / "out", "--agents",
+    )  # fmt: skip
+    figures = json.loads(viper(*arguments, tmp_path / "agents").stdout)["tasks"]["cartpole_swingup"]
+    assert figures["beats"]["agent"] == 1.0 and figures["episodes"]["agent"] == 1
+    done = viper(*arguments, tmp_path / "own" / "nowhere")
+    assert done.returncode == 2 and "expected videos of agents" in done.stderr
 
 
 def test_doctor_reports_and_exits_by_what_it_found(monkeypatch):

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from viper_gym.checkpoints.index import read_index
+from viper_gym.data.episodes import Episode
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -78,6 +79,9 @@ def test_sb3_sac(tmp_path):
     lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [x["phase"] for x in lines] == ["train"] * 2 + ["final", "final as trained"]
     assert (tmp_path / "behaviour.gif").exists()
+    episode = Episode.load(tmp_path / "episodes" / "cup_catch" / "0.npz")
+    assert episode.frames.shape == (500, 64, 64, 3) and len(episode.rewards) == 499
+    assert abs(episode.task_return - lines[-2]["task_return"]) <= 2.1  # but the last step
 
 
 def test_custom_bonus(capsys):

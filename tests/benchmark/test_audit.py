@@ -214,6 +214,20 @@ def test_no_scale_is_made_of_a_gap_within_the_experts_own_uncertainty(episodes):
         calibrate(brightness_model().config, audit)
 
 
+def test_what_an_agent_found_pays_nothing_from_then_on(episodes):
+    """An agent's pictures are likelier than every scripted behaviour; where it did the task they
+    do not count."""
+    before, _ = audit_task(brightness_model(), "a", episodes, cheap=("zero", "random", "agent"))
+    found = [video(np.full(80, level)) for level in (9.0, 10.0)]
+    episodes["agent"] = [*found, video(np.full(80, 14.0), reward=1.0)]
+    audit, _ = audit_task(brightness_model(), "a", episodes, cheap=("zero", "random", "agent"))
+    assert audit.successful_cheap["agent"] == 1 and audit.best_cheap == "agent"
+    config = brightness_model().config
+    level = calibrate(config, audit).calibration["a"]
+    assert level.low == audit.best_late["agent"] > calibrate(config, before).calibration["a"].low
+    assert level.source.startswith("0 = agent")
+
+
 def test_pictures_at_rest_set_no_zero_where_nobody_can_bring_them_to_rest(episodes):
     late = [np.where(np.arange(80) < 20, 14.0, 3.0) for _ in range(4)]
     episodes["random"] = [video(values) for values in late]  # bright at first, where it may rest

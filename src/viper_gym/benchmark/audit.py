@@ -24,7 +24,8 @@ AGE_BANDS = ((50, 100), (100, 250), (250, 500))  # steps; the first 50 are judge
 BEST = 0.9  # quantile; the very luckiest pictures (a pole stopped upright) nobody can hold
 
 IDLE = "zero"
-CHEAP = (IDLE, "small", "constant", "random", "frozen", "settled", "empty")
+AGENT = "agent"  # what agents that learned from the reward did, where they failed at the task
+CHEAP = (IDLE, "small", "constant", "random", "frozen", "settled", "empty", AGENT)
 
 
 @dataclass

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from viper_gym.benchmark.audit import Scored, TaskAudit, worth
+from viper_gym.benchmark.audit import AGENT, Scored, TaskAudit, worth
 from viper_gym.benchmark.metrics import spearman
 from viper_gym.benchmark.still import STILL
 from viper_gym.checkpoints.bundle import BundleConfig, Calibration
@@ -19,7 +19,7 @@ from viper_gym.models.context import ContextPolicy
 
 # An empty picture is audited, but sets no zero: the cameras are chosen so that nobody can
 # leave the picture (docs/decisions.md), and in some tasks it is likelier than any behaviour.
-REACHABLE = ("zero", "small", "constant", "random", *STILL)
+REACHABLE = ("zero", "small", "constant", "random", AGENT, *STILL)
 FLOORS = (0.0, -0.25, LOWEST_FLOOR)
 CEILINGS = (1.5, 1.0, 0.5)  # with 0.25 a reacher's failures were paid like its successes
 ALIKE = 0.02  # of rank correlation: no difference on a few dozen episodes

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from viper_gym.benchmark.audit import Scored, TaskAudit, audit_task, summary
+from viper_gym.benchmark.audit import AGENT, Scored, TaskAudit, audit_task, summary
 from viper_gym.benchmark.figures import reward_figure, rollout_gif
 from viper_gym.benchmark.still import Episodes
 from viper_gym.checkpoints.bundle import BundleConfig
@@ -39,6 +39,24 @@ def folder_source(folder: Path, image_size: int) -> EpisodeSource:
         return {name: items for name, items in episodes.items() if items}
 
     return source
+
+
+def with_agents(source: EpisodeSource, folder: Path, image_size: int) -> EpisodeSource:
+    """Adds `folder/<task>/…`, videos of what agents did with the reward, as behaviour "agent".
+
+    Raises (when called for a task):
+        VideoDataError: no video of that task.
+    """
+
+    def both(task: str) -> Episodes:
+        videos = find_videos(folder / task)
+        if not videos:
+            raise VideoDataError(
+                f"{folder / task}: expected videos of agents on '{task}', found none"
+            )
+        return {**source(task), AGENT: [read_video(v, image_size) for v in videos]}
+
+    return both
 
 
 def run_audit(

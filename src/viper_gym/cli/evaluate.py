@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,11 @@ class Evaluate:
     """collect the episodes from this suite …"""
     episodes: Path | None = None
     """… or read them from this folder: <task>/<behaviour>/<videos>, 'expert' at least"""
+    agents: Path | None = None
+    """also what agents did that learned from this reward: <task>/<videos>, a frame for every
+    environment step. Episodes that did the task (npz with `rewards`) do not count. With
+    --calibrate the likeliest of them pays nothing from then on, if no other cheap behaviour is
+    likelier"""
     tasks: tuple[str, ...] = ()
     calibrate: bool = False
     """set the reward scale from these episodes (other seeds than the audit's) first; graded ones
@@ -64,7 +70,7 @@ class Evaluate:
             calibrate_checkpoint(self, CALIBRATION, CALIBRATION_SEED)
         audits = audit_checkpoint(
             self.checkpoint, self.tasks, FULL_AUDIT, AUDIT_SEED, self.out, self.workers,
-            self.device, self.episodes, quiet=self.json, suite=self.suite,
+            self.device, self.episodes, quiet=self.json, suite=self.suite, agents=self.agents,
         )  # fmt: skip
         if self.write:
             from viper_gym.benchmark.report import with_evaluation
@@ -82,7 +88,8 @@ class Evaluate:
         """What repeats this audit."""
         source = f"--suite {self.suite}" if self.episodes is None else f"--episodes {self.episodes}"
         chosen = f" --tasks {' '.join(self.tasks)}" if self.tasks else ""
-        return f"viper-gym evaluate --checkpoint {self.checkpoint} {source}{chosen} --write"
+        agents = "" if self.agents is None else f" --agents {self.agents}"
+        return f"viper-gym evaluate --checkpoint {self.checkpoint} {source}{agents}{chosen} --write"
 
 
 def audit_checkpoint(
@@ -96,8 +103,9 @@ def audit_checkpoint(
     folder: Path | None = None,
     quiet: bool = False,
     suite: str = "dmc",
+    agents: Path | None = None,
 ) -> dict[str, Any]:
-    from viper_gym.benchmark.report import folder_source, run_audit, table
+    from viper_gym.benchmark.report import folder_source, run_audit, table, with_agents
     from viper_gym.benchmark.suite_episodes import suite_episodes
     from viper_gym.checkpoints.index import audited_tasks
     from viper_gym.likelihood.reward_model import VideoRewardModel
@@ -116,6 +124,8 @@ def audit_checkpoint(
             source = lambda task: suite_episodes(  # noqa: E731
                 task, counts, out / "episodes", seed, workers, tick, suite
             )
+        if agents is not None:
+            source = with_agents(source, agents, model.image_size)
         audits = run_audit(model, chosen, source, out, on_episode=tick)
     if not quiet:
         Console().print(table(audits))
@@ -128,7 +138,7 @@ def audit_checkpoint(
 def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -> None:
     from viper_gym.benchmark.audit import audit_task
     from viper_gym.benchmark.calibration import calibrate, context_offsets, with_bounds
-    from viper_gym.benchmark.report import folder_source
+    from viper_gym.benchmark.report import folder_source, with_agents
     from viper_gym.benchmark.suite_episodes import suite_episodes
     from viper_gym.checkpoints.bundle import read_config, write_config
     from viper_gym.checkpoints.index import audited_tasks
@@ -148,12 +158,20 @@ def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -
             policy = _policy(options, config.policy_of(task))
             model = VideoRewardModel.from_pretrained(folder, device=options.device, policy=policy)
             if options.episodes is not None:
-                episodes = folder_source(options.episodes, model.image_size)(task)
+                source = folder_source(options.episodes, model.image_size)
             else:
-                cache = options.out / "calibration"
-                episodes = suite_episodes(
-                    task, counts, cache, seed, options.workers, tick, options.suite
+                source = partial(
+                    suite_episodes,
+                    counts=counts,
+                    folder=options.out / "calibration",
+                    first_seed=seed,
+                    workers=options.workers,
+                    on_episode=tick,
+                    suite=options.suite,
                 )
+            if options.agents is not None:
+                source = with_agents(source, options.agents, model.image_size)
+            episodes = source(task)
             audit, scored = audit_task(model, task, episodes, on_episode=tick)
             experts = [s.episode for s in scored["expert"]]  # those that succeeded
             offsets = context_offsets(model, task, experts)

@@ -222,7 +222,12 @@ def test_what_an_agent_found_pays_nothing_from_then_on(episodes):
     episodes["agent"] = [*found, video(np.full(80, 14.0), reward=1.0)]
     audit, _ = audit_task(brightness_model(), "a", episodes, cheap=("zero", "random", "agent"))
     assert audit.successful_cheap["agent"] == 1 and audit.best_cheap == "agent"
-    config = brightness_model().config
+    model = brightness_model()
+    paid = (audit.best_late["agent"] - model.scale("a").low) / 10  # its scale: -20 to -10
+    assert audit.agent_paid == pytest.approx(paid)
+    assert paid > 0.5 and f"paid {paid:.0%} of" in "".join(audit.verdict)
+    assert "paid" not in "".join(before.verdict)
+    config = model.config
     level = calibrate(config, audit).calibration["a"]
     assert level.low == audit.best_late["agent"] > calibrate(config, before).calibration["a"].low
     assert level.source.startswith("0 = agent")

@@ -25,6 +25,7 @@ BEST = 0.9  # quantile; the very luckiest pictures (a pole stopped upright) nobo
 
 IDLE = "zero"
 AGENT = "agent"  # what agents that learned from the reward did, where they failed at the task
+AGENT_PAID = 0.1  # of the expert's reward; more is worth settling on
 CHEAP = (IDLE, "small", "constant", "random", "frozen", "settled", "empty", AGENT)
 
 
@@ -43,6 +44,8 @@ class TaskAudit:
     """cheap behaviour -> 90th percentile of such means: agents find the better instances"""
     idle_late: float = float("nan")
     """highest such mean of an episode of zero actions: the most that doing nothing pays"""
+    agent_paid: float = float("nan")
+    """the same of agents that failed, as a calibrated reward (1: expert); NaN without them"""
     episodes: dict[str, int] = field(default_factory=dict)
     auroc_random: float = float("nan")
     spearman: float = float("nan")
@@ -145,6 +148,9 @@ def audit_task(
             ]
             audit.spearman_clipped = spearman(np.array(paid), worth(scored["graded"]))
     _against_cheap(audit, scored, cheap)
+    if AGENT in audit.best_late and model.is_calibrated(task):
+        scale = model.scale(task)
+        audit.agent_paid = (audit.best_late[AGENT] - scale.low) / (scale.high - scale.low)
     if "stop" in scored:
         stopped = _only_failures(scored["stop"], experts)
         audit.successful_cheap["stop"] = len(scored["stop"]) - len(stopped)
@@ -246,6 +252,11 @@ def verdict(audit: TaskAudit) -> list[str]:
         )
     if audit.gap < 3:
         lines.append(f"WEAK: the gap to '{audit.best_cheap}' is {audit.gap:.1f} deviations (< 3)")
+    if audit.agent_paid > AGENT_PAID:
+        lines.append(
+            f"WEAK: agents that failed are paid {audit.agent_paid:.0%} of the expert's reward; "
+            "with --calibrate --agents they set the zero"
+        )
     if audit.spearman < 0.9:
         lines.append(f"WEAK: rank correlation with the task return is {audit.spearman:.2f} (< 0.9)")
     if audit.beats_frozen < 0.95:
@@ -274,6 +285,7 @@ def summary(audit: TaskAudit) -> dict[str, Any]:
         "levels": audit.levels,
         "best_late": audit.best_late,
         "idle_late": audit.idle_late,
+        "agent_paid": audit.agent_paid,
         "episodes": audit.episodes,
         "successful_cheap": audit.successful_cheap,
         "failed_experts": audit.failed_experts,

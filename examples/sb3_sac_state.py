@@ -56,10 +56,6 @@ class Args:
     threads: int = 1
 
 
-def task_of(args: Args) -> str:
-    return args.env.rsplit("/", 1)[1].split("-")[1]  # viper/dmc-TASK-v0
-
-
 def make(args: Args, envs: int, seed: int, beta: float) -> ViperVecEnvWrapper:
     venv = make_vec_env(
         args.env,
@@ -71,7 +67,7 @@ def make(args: Args, envs: int, seed: int, beta: float) -> ViperVecEnvWrapper:
     return ViperVecEnvWrapper(
         venv,
         args.checkpoint,
-        task=task_of(args),
+        task=args.env.rsplit("/", 1)[1].split("-")[1],  # viper/dmc-TASK-v0
         reward_clip="calibrated" if args.clip_low is None else (args.clip_low, 1.5),
         bonus="rnd" if beta else None,
         beta=beta,
@@ -177,8 +173,9 @@ def main(args: Args) -> None:
         callback.log("final as trained", info)
     video_gif(episodes[0].frames, args.out / "behaviour.gif")
     # for `viper-gym evaluate --agents`: does the reward pay for what this agent found?
+    folder = args.out / "episodes" / args.env.rsplit("/", 1)[1].split("-")[1]
     for i, episode in enumerate(episodes):
-        episode.save(args.out / "episodes" / task_of(args) / f"{i}.npz")
+        episode.save(folder / f"{i}.npz")
 
 
 if __name__ == "__main__":

@@ -87,6 +87,14 @@ def test_tokenizer_draws_what_moves(tokenizer):
     assert list((tokenizer / "samples").glob("*.png"))
 
 
+def test_a_tokenizer_of_videos_in_which_nothing_moves_has_no_foreground_to_measure(tmp_path):
+    for i in range(3):
+        Episode(moving_square(5, 0)).save(tmp_path / "data" / "still" / f"{i}.npz")
+    train_tokenizer(tokenizer_config(tmp_path / "data", tmp_path / "out", 5))
+    last = metrics(tmp_path / "out")[-1]
+    assert last["held_out/still/foreground_l1"] == 0.0 and np.isfinite(list(last.values())).all()
+
+
 def test_vqgan_preset_trains_with_its_discriminator(data, tmp_path):
     config = replace(tokenizer_config(data, tmp_path, 12), preset="paper-dmc")
     train_tokenizer(config)

@@ -45,7 +45,7 @@ class TaskAudit:
     idle_late: float = float("nan")
     """highest such mean of an episode of zero actions: the most that doing nothing pays"""
     agent_paid: float = float("nan")
-    """the same of agents that failed, as a calibrated reward (1: expert); NaN without them"""
+    """`best_late` of agents that failed, as a calibrated reward (1: expert); NaN without them"""
     episodes: dict[str, int] = field(default_factory=dict)
     auroc_random: float = float("nan")
     spearman: float = float("nan")

@@ -150,7 +150,6 @@ class Loop:
 
     def _evaluate(self, trainable: Trainable, writer: Any) -> None:
         metrics = trainable.evaluate()
-        _check_finite(metrics, self.step)
         _log(writer, metrics, self.step)
         self._append({**metrics, "step": self.step, "seconds": self._elapsed})
         picture = trainable.picture()

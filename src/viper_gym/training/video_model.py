@@ -190,6 +190,9 @@ class _Trainable:
         """Held-out nats a token of the averaged weights: over all frames, the last one, the lowest.
 
         These weights are kept if they are the best so far.
+
+        Raises:
+            TrainingError: the loss is not finite.
         """
         metrics: dict[str, list[float]] = {}
         self.ema.eval()
@@ -209,7 +212,10 @@ class _Trainable:
                 )
             metrics.setdefault("held_out/nats_per_token", []).append(float(loss.mean()))
         means = {name: float(np.mean(values)) for name, values in metrics.items()}
-        self._best.consider(self.ema, means["held_out/nats_per_token"])
+        held_out = means["held_out/nats_per_token"]
+        if not np.isfinite(held_out):  # the best weights would stay those of an earlier step
+            raise TrainingError("the held-out loss is not finite; lower learning_rate")
+        self._best.consider(self.ema, held_out)
         return {**means, "held_out/best": float(self._best.loss)}
 
     def result(self) -> VideoGPT:

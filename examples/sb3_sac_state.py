@@ -5,7 +5,8 @@ RND bonus). The task reward is only logged, never learned from.
 
     python examples/sb3_sac_state.py --env viper/dmc-cartpole_swingup-v0 --out runs/cartpole
 
-Writes metrics.jsonl (both returns of every episode), policy.zip and behaviour.gif to --out.
+Writes metrics.jsonl (both returns of every episode), policy.zip, behaviour.gif and the final
+episodes to --out.
 """
 
 import json
@@ -55,6 +56,10 @@ class Args:
     """episodes after training of the policy's mean, and as many of the policy as it was trained"""
     threads: int = 1
 
+    @property
+    def task(self) -> str:
+        return self.env.rsplit("/", 1)[1].split("-")[1]  # viper/dmc-TASK-v0
+
 
 def make(args: Args, envs: int, seed: int, beta: float) -> ViperVecEnvWrapper:
     venv = make_vec_env(
@@ -67,7 +72,7 @@ def make(args: Args, envs: int, seed: int, beta: float) -> ViperVecEnvWrapper:
     return ViperVecEnvWrapper(
         venv,
         args.checkpoint,
-        task=args.env.rsplit("/", 1)[1].split("-")[1],  # viper/dmc-TASK-v0
+        task=args.task,
         reward_clip="calibrated" if args.clip_low is None else (args.clip_low, 1.5),
         bonus="rnd" if beta else None,
         beta=beta,
@@ -173,9 +178,8 @@ def main(args: Args) -> None:
         callback.log("final as trained", info)
     video_gif(episodes[0].frames, args.out / "behaviour.gif")
     # for `viper-gym evaluate --agents`: does the reward pay for what this agent found?
-    folder = args.out / "episodes" / args.env.rsplit("/", 1)[1].split("-")[1]
     for i, episode in enumerate(episodes):
-        episode.save(folder / f"{i}.npz")
+        episode.save(args.out / "episodes" / args.task / f"{i}.npz")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ from viper_gym.training.loop import Loop, LoopConfig, learning_rate, make_accele
 
 # Two layers behind a local view of the two frames before reach in 237 s on one core less than
 # half the loss that four layers without it have after 370 s (docs/decisions.md).
+RISEN = 1.02  # times the lowest held-out loss; less is noise of an evaluation
 SMALL = VideoGPTConfig(
     sequence_length=8, embed_dim=128, mlp_dim=512, num_heads=2, num_layers=2, local_frames=2
 )
@@ -136,7 +138,7 @@ class _Trainable:
         self.ema = copy.deepcopy(model).requires_grad_(False)
         self._forward: Any = torch.compile(model.log_prob) if config.compile else model.log_prob
         self._optimizer = self._accelerator.prepare(optimizer)
-        self._best = BestWeights(self.ema)
+        self._best, self._last = BestWeights(self.ema), float("inf")
         self.modules: dict[str, nn.Module] = {"model": model, "ema": self.ema, "best": self._best}
         self.optimizers: dict[str, torch.optim.Optimizer] = {"model": optimizer}
         self._tokenizer = tokenizer
@@ -216,10 +218,19 @@ class _Trainable:
         if not np.isfinite(held_out):  # the best weights would stay those of an earlier step
             raise TrainingError("the held-out loss is not finite; lower learning_rate")
         self._best.consider(self.ema, held_out)
+        self._last = held_out
         return {**means, "held_out/best": float(self._best.loss)}
 
     def result(self) -> VideoGPT:
-        """The weights that the bundle holds."""
+        """The weights that the bundle holds; warns where they are not the last ones."""
+        best = float(self._best.loss)
+        if self._last > RISEN * best:
+            kept = "the bundle has the weights" if self._config.keep_best else "not kept are those"
+            warnings.warn(
+                f"the held-out loss has risen from {best:.4g} to {self._last:.4g} nats a token: "
+                f"{kept} of the former. More videos would help, more training would not",
+                stacklevel=2,
+            )
         return self._best.network if self._config.keep_best else self.ema
 
     @torch.no_grad()

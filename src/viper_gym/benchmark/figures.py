@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from viper_gym.benchmark.audit import Scored, TaskAudit
+from viper_gym.benchmark.score_mask import PointsLost
 from viper_gym.benchmark.stand_still import StandStill
 from viper_gym.data.episodes import Episode
 from viper_gym.likelihood.reward_model import VideoRewardModel
@@ -101,6 +102,29 @@ def stand_still_figure(found: dict[str, list[StandStill]], path: Path) -> None:
         axis.set_xlabel("steps since the picture stopped")
     axes[0, 0].set_ylabel("moving expert above stopped picture, nats a frame")
     axes[0, -1].legend(fontsize=7, ncols=2)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def points_lost_figure(found: dict[str, PointsLost], path: Path) -> None:
+    """One lost game frame by frame (left), and levels by the points lost so far (right)."""
+    figure, (game, levels) = plt.subplots(
+        1, 2, figsize=(11, 3.6), width_ratios=[1.6, 1], layout="constrained"
+    )
+    for place, (name, row) in enumerate(found.items()):
+        color, label = f"C{place}", Path(name).name
+        values = np.array(row.example)
+        game.plot(values, color=color, alpha=0.2, linewidth=0.7)
+        game.plot(_smooth(values), color=color, label=label)
+        levels.plot(row.levels, "o-", color=color, label=f"{label}: {row.change:+.1f} nats")
+    for t in row.example_points:
+        game.axvline(t, color="grey", linestyle=":", linewidth=0.8)
+    game.set_xlabel("environment step (dotted: a point is lost)")
+    game.set_ylabel("nats a frame")
+    game.legend(loc="lower left", fontsize=8)
+    levels.set_xlabel("points lost so far")
+    levels.legend(fontsize=8)
+    figure.suptitle(row.task)
     figure.savefig(path, dpi=90)
     plt.close(figure)
 

@@ -55,18 +55,20 @@ class Bench:
     """
 
     what: Annotated[
-        Literal["likelihood", "wrappers", "agents", "environments", "still"],
+        Literal["likelihood", "wrappers", "agents", "environments", "still", "mask"],
         tyro.conf.Positional,
     ] = "likelihood"
     """likelihood: the methods; wrappers: one vector wrapper against a wrapper an environment;
     agents: the parts of a step of both agents, on the first of `tasks`; environments: step and
     reset of every registered id (or of `tasks`), each with its own checkpoint; still: what
-    experts earn beside pictures of them that stopped, for each of `checkpoints`"""
+    experts earn beside pictures of them that stopped, for each of `checkpoints`; mask: what
+    random play in a game earns by the points it has lost, for `checkpoints` whose videos had the
+    score hidden or not"""
     size: Literal["paper-dmc", "paper-atari", "bundle"] = "bundle"
     """what is timed: a network of the paper's size, or the checkpoint"""
     checkpoint: str = "dmc"
     checkpoints: tuple[str, ...] = ()
-    """of still: bundles to compare, such as one of stride 1 and one of stride 4"""
+    """of still and mask: bundles to compare, such as one of stride 1 and one of stride 4"""
     suite: Literal["dmc", "metaworld", "robosuite"] = "dmc"
     """of still: where the experts are from"""
     batch: tuple[int, ...] = (1, 8, 32)
@@ -98,6 +100,8 @@ class Bench:
             self._environments()
         elif self.what == "still":
             self._still()
+        elif self.what == "mask":
+            self._mask()
         else:
             self._likelihood()
 
@@ -231,6 +235,30 @@ class Bench:
         stand_still_figure({n: r for n, r in found.items() if r}, self.out / "still.png")
         print("nats a frame, once nothing but the stopped picture is in the window;")
         print(f"step by step: {self.out / 'still.png'}")
+
+    def _mask(self) -> None:
+        from viper_gym.benchmark.figures import points_lost_figure
+        from viper_gym.benchmark.score_mask import MANY, PointsLost, points_lost
+        from viper_gym.benchmark.suite_episodes import AUDIT_SEED, FULL_AUDIT, suite_episodes
+        from viper_gym.likelihood.reward_model import VideoRewardModel
+
+        task = self._first or "pong"
+        count = {"random": FULL_AUDIT["random"]}
+        episodes = suite_episodes(task, count, self.out / "episodes", AUDIT_SEED, suite="atari")
+        found: dict[str, PointsLost] = {}
+        for checkpoint in self.checkpoints or ("atari",):
+            model = VideoRewardModel.from_pretrained(checkpoint, task=task, device=self.device)
+            found[checkpoint] = points_lost(model, task, episodes["random"])
+        if self.json:
+            rows = [{"checkpoint": n, **asdict(r), "change": r.change} for n, r in found.items()]
+            print(json.dumps(rows, indent=2))
+            return
+        table = Table("checkpoint", "no point lost", f"{MANY} and more", "change")
+        for name, row in found.items():
+            table.add_row(name, f"{row.none:.1f}", f"{row.many:.1f}", f"{row.change:+.1f}")
+        Console().print(table)
+        points_lost_figure(found, self.out / "mask.png")
+        print(f"nats a frame, random play of {task}; picture: {self.out / 'mask.png'}")
 
     def _likelihood(self) -> None:
         from viper_gym.benchmark.suite_episodes import AUDIT_SEED, suite_episodes

@@ -13,6 +13,7 @@ from viper_gym.data.videos import load_folder
 from viper_gym.envs.atari import ATARI_GAMES, NOOPS, AtariEnv, atari_game, game_mask
 from viper_gym.envs.behaviours import Held
 from viper_gym.envs.collect import by_vectors, collect
+from viper_gym.envs.game_policy import GamePolicy
 from viper_gym.envs.lookahead import Lookahead, LookaheadConfig
 from viper_gym.envs.suite import find_suite
 from viper_gym.errors import UnknownTask
@@ -139,3 +140,15 @@ def test_collected_games_carry_their_mask_into_training(tmp_path):
     assert not loaded.frames[:, hidden].any()
     assert episode.meta["task"] == "pong" and episode.task_return < 0
     assert isinstance(find_suite("atari").make("pong").action_space, gym.spaces.Discrete)
+
+
+def test_pongs_expert_holds_out_where_random_play_loses():
+    env = by_vectors(AtariEnv("pong", observation="state"))
+    expert, random = find_suite("atari").expert("pong", env.unwrapped), Held(env.action_space.n)
+    runs = [record_episode(env, expert, seed=2, length=400) for _ in range(2)]
+    beaten = record_episode(env, random, seed=2, length=400)
+    assert runs[0].task_return >= beaten.task_return + 6
+    # nothing is remembered of the game before
+    assert np.array_equal(runs[0].frames, runs[1].frames)
+    with pytest.raises(UnknownTask, match="no policy is bundled for atari game 'boxing'"):
+        GamePolicy("boxing")

@@ -13,6 +13,7 @@ from viper_gym.envs.atari import ATARI_GAMES, AtariEnv, atari_game, game_mask
 from viper_gym.envs.behaviours import DMC_RECIPE, EMPTY, EpisodeRecipe
 from viper_gym.envs.dmc import DMCEnv
 from viper_gym.envs.drawn_env import DrawnEnv
+from viper_gym.envs.game_policy import GamePolicy, has_policy
 from viper_gym.envs.lookahead import Lookahead
 from viper_gym.envs.metaworld import (
     METAWORLD_TASKS,
@@ -172,7 +173,7 @@ SUITES = {
         "atari",
         ATARI_GAMES,
         AtariEnv,
-        lambda task, env: Lookahead(env),
+        lambda task, env: GamePolicy(task) if has_policy(task) else Lookahead(env),
         lambda task, episode: episode.task_return > 0,
         recipe=EpisodeRecipe(1000, 0, pushed_episode=400, noise=(0.0, 0.0, 0.0, 0.3, 0.5)),
         training_steps=lambda task: None,

@@ -50,6 +50,37 @@ def test_workers_that_die_again_and_again_are_an_error():
         list(workers.map(always_die, [7]))
 
 
+SLEEPER = """
+import time
+from viper_gym.envs.workers import Processes
+if __name__ == "__main__":
+    with Processes(1) as workers:
+        list(workers.map(time.sleep, [120]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds the worker in /proc")
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    (tmp_path / "sleeper.py").write_text(SLEEPER)
+    with subprocess.Popen([sys.executable, str(tmp_path / "sleeper.py")]) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        deadline, workers = time.monotonic() + 60, list[Path]()
+        while not workers or not _is_listening(workers[0]):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+            found = [Path(f"/proc/{child}") for child in children.read_text().split()]
+            workers = [p for p in found if b"spawn_main" in (p / "cmdline").read_bytes()]
+        process.kill()
+    while workers[0].exists():
+        assert time.monotonic() < deadline, "the worker sleeps on"
+        time.sleep(0.1)
+
+
+def _is_listening(worker: Path) -> bool:
+    """Its main thread, and the one that waits for the parent to end."""
+    return len(list((worker / "task").iterdir())) > 1
+
+
 COLLECT = [
     sys.executable, "-m", "viper_gym", "collect", "--tasks", "cartpole_swingup",
     "--behaviour", "random", "--seed", "7",

@@ -19,6 +19,7 @@ from viper_gym.benchmark.calibration import (
 )
 from viper_gym.benchmark.metrics import gap_in_deviations, share_of_pairs, spearman
 from viper_gym.benchmark.still import still_episodes
+from viper_gym.benchmark.suite_episodes import unreachable
 from viper_gym.checkpoints.bundle import Calibration, read_config
 from viper_gym.checkpoints.resolve import bundled_folder
 from viper_gym.cli.evaluate import Evaluate, calibrate_checkpoint
@@ -233,7 +234,7 @@ def test_what_an_agent_found_pays_nothing_from_then_on(episodes):
     assert level.source.startswith("0 = agent")
 
 
-def test_pictures_at_rest_set_no_zero_where_nobody_can_bring_them_to_rest(episodes):
+def test_pictures_at_rest_decide_nothing_where_nobody_can_bring_them_to_rest(episodes):
     late = [np.where(np.arange(80) < 20, 14.0, 3.0) for _ in range(4)]
     episodes["random"] = [video(values) for values in late]  # bright at first, where it may rest
     audit, _ = audit_task(brightness_model(), "a", episodes)
@@ -241,8 +242,16 @@ def test_pictures_at_rest_set_no_zero_where_nobody_can_bring_them_to_rest(episod
     assert audit.best_late["settled"] > audit.late_levels["expert"]
     with pytest.raises(CheckpointError, match="cheap behaviour 'settled'"):
         calibrate(config, audit)
-    levels = calibrate(config, audit, stops=False).calibration["a"]
-    assert levels.low == audit.best_late["zero"] and levels.source.startswith("0 = zero")
+    assert audit.beats_cheap < 0.95 and "settled" in audit.verdict[0]
+    beyond = unreachable("atari")
+    assert beyond == ("empty", "frozen", "settled") and unreachable("dmc") == ()
+    game, _ = audit_task(brightness_model(), "a", episodes, unreachable=beyond)
+    levels = calibrate(config, game).calibration["a"]
+    assert levels.low == game.best_late["zero"] and levels.source.startswith("0 = zero")
+    # still measured, and judged by nobody
+    assert game.beats["settled"] == audit.beats["settled"] < 0.95
+    assert game.best_cheap in ("zero", "random") and "settled" not in "".join(game.verdict)
+    assert set(game.worst_by_age.values()) <= {"zero", "random"}
 
 
 def test_cheap_episodes_that_do_the_task_are_counted_and_left_out(episodes):

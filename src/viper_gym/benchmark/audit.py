@@ -72,6 +72,8 @@ class TaskAudit:
     """cheap episodes left out because they did the task"""
     failed_experts: int = 0
     """expert episodes left out because they did not do the task"""
+    unreachable: tuple[str, ...] = ()
+    """behaviours that no agent can show here: they stand in `beats`, and are not judged by"""
     verdict: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -118,16 +120,19 @@ def audit_task(
     episodes: Episodes,
     cheap: tuple[str, ...] = CHEAP,
     on_episode: Callable[[], None] = lambda: None,
+    unreachable: tuple[str, ...] = (),
 ) -> tuple[TaskAudit, dict[str, list[Scored]]]:
     """Audit one task on episodes of several behaviours.
 
     Args:
         episodes: "expert" is needed; "graded", "stop" and the cheap ones are used if there.
         on_episode: called after each scored episode, for progress.
+        unreachable: behaviours that no agent can show: measured, not judged.
     """
     episodes = {**episodes, **still_episodes(episodes)}
     scored = score_episodes(model, task, episodes, on_episode)
-    audit = TaskAudit(task, episodes={k: len(v) for k, v in scored.items()})
+    counts = {k: len(v) for k, v in scored.items()}
+    audit = TaskAudit(task, episodes=counts, unreachable=unreachable)
     experts = scored["expert"] = _only_successes(scored["expert"])
     audit.failed_experts = audit.episodes["expert"] - len(experts)
     expert_means = np.array([s.mean for s in experts])
@@ -212,11 +217,13 @@ def _against_cheap(
         audit.successful_cheap[name] = len(scored[name]) - len(items)
         if not items:
             continue
-        candidates[name] = _means(items)
         audit.best_late[name] = float(np.quantile([s.late_mean for s in items], BEST))
         if name == IDLE:
             audit.idle_late = max(s.late_mean for s in items)
-        audit.beats[name] = share_of_pairs(means, candidates[name])
+        audit.beats[name] = share_of_pairs(means, _means(items))
+        if name in audit.unreachable:
+            continue
+        candidates[name] = _means(items)
         for first, last in AGE_BANDS:
             a, b = _band(experts, first, last), _band(items, first, last)
             if len(a) and len(b):
@@ -240,7 +247,7 @@ def verdict(audit: TaskAudit) -> list[str]:
     """What the figures mean, worst news first."""
     lines = []
     if audit.beats_cheap < 0.95:
-        whole = [(share, name) for name, share in audit.beats.items()]
+        whole = [(s, name) for name, s in audit.beats.items() if name not in audit.unreachable]
         aged = [
             (share, f"{audit.worst_by_age[band]} at steps {band}")
             for band, share in audit.beats_by_age.items()
@@ -289,5 +296,6 @@ def summary(audit: TaskAudit) -> dict[str, Any]:
         "episodes": audit.episodes,
         "successful_cheap": audit.successful_cheap,
         "failed_experts": audit.failed_experts,
+        "unreachable": list(audit.unreachable),
         "verdict": audit.verdict,
     }

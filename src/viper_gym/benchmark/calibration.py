@@ -72,7 +72,6 @@ def calibrate(
     audit: TaskAudit,
     by_context: tuple[float, ...] = (),
     policy: ContextPolicy | None = None,
-    stops: bool = True,
 ) -> BundleConfig:
     """A config whose scale of the audited task is: best cheap behaviour 0, expert 1.
 
@@ -82,15 +81,13 @@ def calibrate(
     Args:
         by_context: of `context_offsets`.
         policy: with which the audit was made; None: the bundle's.
-        stops: whether an agent can bring the whole picture to rest; if not, pictures at rest set
-            no zero.
 
     Raises:
         CheckpointError: a cheap behaviour is at or above the expert's level, or below it by less
             than that level's standard error; such a reward teaches that behaviour, or chance,
             whatever its scale.
     """
-    reachable = [n for n in REACHABLE if n in audit.beats and (stops or n not in STILL)]
+    reachable = [n for n in REACHABLE if n in audit.beats and n not in audit.unreachable]
     low, cheap = max((audit.best_late[name], name) for name in reachable)
     high = audit.late_levels["expert"]
     if low >= high:

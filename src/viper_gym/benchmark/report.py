@@ -66,13 +66,16 @@ def run_audit(
     out: Path | None,
     on_task: Callable[[str, TaskAudit, dict[str, list[Scored]]], None] = lambda *_: None,
     on_episode: Callable[[], None] = lambda: None,
+    unreachable: tuple[str, ...] = (),
 ) -> dict[str, TaskAudit]:
     """Audit every task; with `out`, write pictures, rollouts and `audit.json` there."""
     audits: dict[str, TaskAudit] = {}
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     for task in tasks:
-        audit, scored = audit_task(model, task, source(task), on_episode=on_episode)
+        audit, scored = audit_task(
+            model, task, source(task), on_episode=on_episode, unreachable=unreachable
+        )
         audits[task] = audit
         if out is not None:
             reward_figure(model, audit, scored, out / f"{task}_rewards.png")

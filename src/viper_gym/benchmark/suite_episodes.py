@@ -6,8 +6,9 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
-from viper_gym.benchmark.still import Episodes
+from viper_gym.benchmark.still import STILL, Episodes
 from viper_gym.data.episodes import Episode
+from viper_gym.envs.behaviours import EMPTY
 from viper_gym.envs.collect import collect
 from viper_gym.envs.suite import find_suite
 from viper_gym.envs.workers import InProcess, Processes
@@ -43,6 +44,12 @@ QUICK_AUDIT = {
     "random": 2,
     "empty": 1,
 }
+
+
+def unreachable(suite: str) -> tuple[str, ...]:
+    """Behaviours of an audit that no agent can show in a suite: an empty picture or one at rest,
+    where others go on playing."""
+    return () if find_suite(suite).stops else (EMPTY, *STILL)
 
 
 def suite_episodes(

@@ -106,7 +106,7 @@ def audit_checkpoint(
     agents: Path | None = None,
 ) -> dict[str, Any]:
     from viper_gym.benchmark.report import folder_source, run_audit, table, with_agents
-    from viper_gym.benchmark.suite_episodes import suite_episodes
+    from viper_gym.benchmark.suite_episodes import suite_episodes, unreachable
     from viper_gym.checkpoints.index import audited_tasks
     from viper_gym.likelihood.reward_model import VideoRewardModel
 
@@ -126,7 +126,8 @@ def audit_checkpoint(
             )
         if agents is not None:
             source = with_agents(source, agents, model.image_size)
-        audits = run_audit(model, chosen, source, out, on_episode=tick)
+        beyond = unreachable(suite) if folder is None else ()
+        audits = run_audit(model, chosen, source, out, on_episode=tick, unreachable=beyond)
     if not quiet:
         Console().print(table(audits))
         for task, audit in audits.items():
@@ -139,11 +140,10 @@ def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -
     from viper_gym.benchmark.audit import audit_task
     from viper_gym.benchmark.calibration import calibrate, context_offsets, with_bounds
     from viper_gym.benchmark.report import folder_source, with_agents
-    from viper_gym.benchmark.suite_episodes import suite_episodes
+    from viper_gym.benchmark.suite_episodes import suite_episodes, unreachable
     from viper_gym.checkpoints.bundle import read_config, write_config
     from viper_gym.checkpoints.index import audited_tasks
     from viper_gym.checkpoints.resolve import resolve
-    from viper_gym.envs.suite import find_suite
     from viper_gym.likelihood.reward_model import VideoRewardModel
 
     folder = resolve(options.checkpoint, task=next(iter(options.tasks), None))
@@ -172,11 +172,11 @@ def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -
             if options.agents is not None:
                 source = with_agents(source, options.agents, model.image_size)
             episodes = source(task)
-            audit, scored = audit_task(model, task, episodes, on_episode=tick)
+            beyond = unreachable(options.suite) if options.episodes is None else ()
+            audit, scored = audit_task(model, task, episodes, on_episode=tick, unreachable=beyond)
             experts = [s.episode for s in scored["expert"]]  # those that succeeded
             offsets = context_offsets(model, task, experts)
-            stops = options.episodes is not None or find_suite(options.suite).stops
-            config = calibrate(config, audit, offsets, policy, stops)
+            config = calibrate(config, audit, offsets, policy)
             config = with_bounds(config, task, scored.get("graded", []))
     write_config(config, folder)
 

@@ -23,14 +23,14 @@ def test_a_model_that_sees_the_score_pays_less_the_more_is_lost(tmp_path):
     assert len(row.levels) == MANY + 3 and np.all(np.diff(row.levels) < 0)
     # each of a frame's four tokens loses a quarter of a nat a point: a nat a frame
     assert row.none == row.levels[0]
-    many = (2 * row.levels[10] + 2 * row.levels[11] + row.levels[12]) / 5
+    many = (2 * row.levels[MANY] + 2 * row.levels[MANY + 1] + row.levels[MANY + 2]) / 5
     assert row.change == pytest.approx(many - row.none, abs=1e-5)
-    assert row.change == pytest.approx(-(2 * 10 + 2 * 11 + 12) / 5, abs=1e-5)
+    assert row.change == pytest.approx(-(5 * MANY + 4) / 5, abs=1e-5)
     assert row.example_points == tuple(range(2, 2 * MANY + 5, 2))
     points_lost_figure({"seen": row}, tmp_path / "mask.png")
     assert (tmp_path / "mask.png").stat().st_size > 5_000
 
 
 def test_where_hardly_a_point_is_lost_there_is_nothing_to_compare():
-    with pytest.raises(VideoDataError, match="loses 10 points"):
+    with pytest.raises(VideoDataError, match=f"loses {MANY} points"):
         points_lost(brightness_model(), "a", [lost_game(3)])

@@ -7,22 +7,25 @@ import numpy as np
 import pytest
 import torch
 
-from viper_gym.checkpoints.bundle import load_bundle, load_tokenizer
+from viper_gym.checkpoints.bundle import load_bundle, load_tokenizer, save_tokenizer
 from viper_gym.data.episodes import Episode
 from viper_gym.data.masks import write_mask
 from viper_gym.errors import TrainingError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.models.discriminator import DiscriminatorConfig
+from viper_gym.models.frames import to_input
 from viper_gym.models.patch_vq import PatchVQConfig
 from viper_gym.models.videogpt import VideoGPTConfig
 from viper_gym.models.vqgan import VQGANConfig
 from viper_gym.training.adversarial import AdversarialConfig
+from viper_gym.training.codes import encode_episodes
 from viper_gym.training.loop import LoopConfig
 from viper_gym.training.tokenizer import PRESETS, TokenizerTraining, train_tokenizer
 from viper_gym.training.video_model import VideoModelTraining, train_video_model
 
 # 16 codes are so few that two phases of the walk may share one, and whether it moves is a toss-up
 SHAPE = PatchVQConfig(16, 4, codebook_size=32, codebook_dim=8, width=32)
+LEFT = torch.zeros(1, dtype=torch.int64)  # the number of the task
 VIDEO = VideoGPTConfig(sequence_length=4, embed_dim=48, mlp_dim=96, num_heads=2, num_layers=2)
 
 
@@ -206,6 +209,40 @@ def test_fine_tuning_starts_from_the_bundle_given(half, data, tokenizer, tmp_pat
     other = train_tokenizer(tokenizer_config(data, tmp_path / "other", 2))
     with pytest.raises(TrainingError, match="another tokenizer"):
         train_video_model(replace(config, init=first, tokenizer=other))
+
+
+def test_a_bundle_of_half_the_size_encodes_as_its_training_did(
+    data, tokenizer, tmp_path, monkeypatch
+):
+    """Two codes so near that float16 makes them one: in use every cell would take the first."""
+    saved = load_tokenizer(tokenizer)
+    videos = [Episode.load(path) for path in sorted((data / "left").glob("*.npz"))]
+    codebook = saved.network.quantizer.codebook
+    used = np.concatenate(encode_episodes(saved.network, videos, 0)).ravel()
+    common = np.bincount(used, minlength=len(codebook)).argsort()[::-1]
+    first, twin = sorted(int(c) for c in (common[0], common[-1]))
+    with torch.no_grad():
+        ground = saved.network.latents(to_input(torch.from_numpy(videos[0].frames[:1])), LEFT)
+        near = (ground[0, 0, 0] + 0.1).half().float()
+        codebook[(codebook - near).norm(dim=1) < 1] = -near  # nothing else is as near
+        # the first is the farther one, by less than float16 tells apart there
+        codebook[first] = near + 1e-4 * (near.abs() > 0.5)
+        codebook[twin] = near
+    save_tokenizer(saved.network, saved.tasks, saved.masks, tmp_path / "twins")
+    taught = []
+
+    def spy(network, episodes, task):
+        taught.append((episodes, encode_episodes(network, episodes, task)))
+        return taught[-1][1]
+
+    monkeypatch.setattr("viper_gym.training.video_model.encode_episodes", spy)
+    config = replace(video_config(data, tmp_path / "twins", tmp_path / "out", 1), half=True)
+    bundle = load_bundle(train_video_model(config))
+    assert len(taught) == 2  # tasks
+    assert (taught[0][1][0] == first).mean() > 0.4  # most of the ground
+    for task, (episodes, codes) in enumerate(taught):
+        again = encode_episodes(bundle.tokenizer, episodes, task)
+        assert all(np.array_equal(a, b) for a, b in zip(codes, again, strict=True))
 
 
 def test_the_bundle_holds_the_weights_that_did_best_on_held_out_videos(data, tokenizer, tmp_path):

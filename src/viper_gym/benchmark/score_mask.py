@@ -15,7 +15,7 @@ from viper_gym.data.episodes import Episode
 from viper_gym.errors import VideoDataError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
-MANY = 10  # points
+MANY = 5  # points
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def test_tasks_as_json():
     measured = viper("tasks", "--tasks", "pendulum_swingup", "--measure", "1").stdout
     assert measured.startswith("dmc pendulum_swingup") and "(1 episodes)" in measured
     games = json.loads(viper("tasks", "--suite", "atari", "--json").stdout)
-    assert {"atari pong", "atari zaxxon"} < {row["id"] for row in games}
+    assert {"viper/atari-pong-v0", "atari zaxxon"} < {row["id"] for row in games}
     assert "known: dmc, metaworld" in viper("tasks", "--suite", "chess").stderr
 
 

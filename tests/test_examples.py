@@ -68,6 +68,20 @@ def test_sb3_ppo(tmp_path):
     assert (tmp_path / "policy.zip").exists()
 
 
+def test_sb3_ppo_of_a_game(tmp_path):
+    pytest.importorskip("stable_baselines3", reason="needs the extra 'sb3'")
+    pytest.importorskip("ale_py", reason="needs the extra 'atari'")
+    ppo = load("sb3_ppo_game")
+    args = ppo.Args(
+        game="pong", steps=256, envs=2, rollout=128, episode=100, final_episodes=1, out=tmp_path
+    )  # fmt: skip
+    ppo.main(args)
+    lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [x["phase"] for x in lines] == ["train"] * 2 + ["final"]
+    assert len(Episode.load(tmp_path / "episodes/pong/0.npz").frames) == 100
+    assert (tmp_path / "policy.zip").exists() and (tmp_path / "behaviour.gif").exists()
+
+
 def test_sb3_sac(tmp_path):
     pytest.importorskip("stable_baselines3", reason="needs the extra 'sb3'")
     sac = load("sb3_sac_state")

@@ -33,9 +33,9 @@ def model_card(config: BundleConfig, repo_id: str | None = None, license: str | 
         license: the Hub's identifier of a licence ("mit", "cc-by-4.0", …). None: "mit" for models
             of this project's own episodes, "unknown" for others.
     """
-    # only `viper-gym collect` records how a frame was rendered
+    # only `viper-gym collect` records how many steps a frame takes
     own = bool(config.preprocessing) and all(
-        "render_quality" in values for values in config.preprocessing.values()
+        "action_repeat" in values for values in config.preprocessing.values()
     )
     license = license or ("mit" if own else "unknown")
     data = (

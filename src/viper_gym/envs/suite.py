@@ -175,7 +175,7 @@ SUITES = {
         AtariEnv,
         lambda task, env: GamePolicy(task) if has_policy(task) else Lookahead(env),
         lambda task, episode: episode.task_return > 0,
-        recipe=EpisodeRecipe(1000, 0, pushed_episode=400, noise=(0.0, 0.0, 0.0, 0.3, 0.5)),
+        recipe=EpisodeRecipe(500, 60, pushed_episode=400, noise=(0.0, 0.0, 0.0, 0.3, 0.5)),
         training_steps=lambda task: None,
         training_episodes=lambda task: 40,
         facts=lambda task: {

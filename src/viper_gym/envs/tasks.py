@@ -61,7 +61,7 @@ DMC_TASKS: dict[str, DMCTask] = {
     "reacher_easy": DMCTask("reacher", "easy", 990, 983, episodes=900, episode_steps=50),
     "cartpole_balance": DMCTask("cartpole", "balance", 997, 997, View(fovy=64.0)),
     "finger_spin": DMCTask("finger", "spin", 983, 948),
-    "finger_turn_hard": DMCTask("finger", "turn_hard", 986, 961, episodes=110),
+    "finger_turn_hard": DMCTask("finger", "turn_hard", 986, 961, episodes=600, episode_steps=60),
     "hopper_stand": DMCTask("hopper", "stand", 956, 924, episodes=110),
     "pendulum_swingup": DMCTask("pendulum", "swingup", 940, 837),
     # The target encloses the mass that has reached it: opaque, it would make "solved" and "nothing

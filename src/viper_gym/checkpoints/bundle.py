@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_type_hints
@@ -93,7 +94,9 @@ class BundleConfig:
         return own or self.policy
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2) + "\n"
+        text = json.dumps(asdict(self), indent=2)
+        # a row of numbers is one line: a mask would fill thousands
+        return re.sub(r"\[[\s\d.,eE+-]+\]", lambda m: " ".join(m[0].split()), text) + "\n"
 
 
 @dataclass

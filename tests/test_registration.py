@@ -12,6 +12,8 @@ from viper_gym.checkpoints.index import read_index
 from viper_gym.errors import PreprocessingMismatch
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
+pytest.importorskip("ale_py", reason="ids of games need the extra 'atari'")
+
 IDS = [f"viper/{e.suite}-{task}-v0" for e in read_index().values() for task in e.tasks]
 
 

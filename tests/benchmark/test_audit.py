@@ -8,7 +8,7 @@ import pytest
 
 from brightness import brightness_model, video
 from conftest import random_video_model, toy_bundle
-from viper_gym.benchmark.audit import audit_task, summary, worth
+from viper_gym.benchmark.audit import audit_task, summary, verdict, worth
 from viper_gym.benchmark.calibration import (
     CEILINGS,
     FLOORS,
@@ -252,6 +252,9 @@ def test_pictures_at_rest_decide_nothing_where_nobody_can_bring_them_to_rest(epi
     assert game.beats["settled"] == audit.beats["settled"] < 0.95
     assert game.best_cheap in ("zero", "random") and "settled" not in "".join(game.verdict)
     assert set(game.worst_by_age.values()) <= {"zero", "random"}
+    game.beats_frozen = 0.4
+    assert "frozen" not in "".join(verdict(game))
+    assert "a frozen picture wins 60%" in "".join(verdict(replace(game, unreachable=())))
 
 
 def test_cheap_episodes_that_do_the_task_are_counted_and_left_out(episodes):

@@ -63,17 +63,27 @@ if __name__ == "__main__":
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     (tmp_path / "sleeper.py").write_text(SLEEPER)
     with subprocess.Popen([sys.executable, str(tmp_path / "sleeper.py")]) as process:
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        deadline, workers = time.monotonic() + 60, list[Path]()
-        while not workers or not _is_listening(workers[0]):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.1)
-            found = [Path(f"/proc/{child}") for child in children.read_text().split()]
-            workers = [p for p in found if b"spawn_main" in (p / "cmdline").read_bytes()]
-        process.kill()
-    while workers[0].exists():
+        try:
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            deadline, workers = time.monotonic() + 60, list[Path]()
+            while not workers or not _is_listening(workers[0]):
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.1)
+                found = [Path(f"/proc/{child}") for child in children.read_text().split()]
+                workers = [p for p in found if b"spawn_main" in (p / "cmdline").read_bytes()]
+        finally:
+            process.kill()
+    while _is_running(workers[0]):
         assert time.monotonic() < deadline, "the worker sleeps on"
         time.sleep(0.1)
+
+
+def _is_running(worker: Path) -> bool:
+    """Not gone, nor dead and waiting for whoever inherited it."""
+    try:
+        return (worker / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def _is_listening(worker: Path) -> bool:

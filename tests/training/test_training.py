@@ -204,6 +204,8 @@ def test_fine_tuning_starts_from_the_bundle_given(half, data, tokenizer, tmp_pat
     first = train_video_model(replace(video_config(data, tokenizer, tmp_path / "a", 20), half=half))
     config = video_config(data, tokenizer, tmp_path / "b", 1)
     second = train_video_model(replace(config, init=first, learning_rate=1e-9))
+    rounded = replace(config, init=first, half=True, loop=replace(config.loop, out=tmp_path / "c"))
+    assert (train_video_model(rounded) / "config.json").exists()  # the same tokenizer, too
     a, b = (load_bundle(f).video_model.state_dict() for f in (first, second))
     assert all(torch.allclose(a[k], b[k], atol=1e-6) for k in a)
     other = train_tokenizer(tokenizer_config(data, tmp_path / "other", 2))
@@ -228,6 +230,7 @@ def test_a_bundle_of_half_the_size_encodes_as_its_training_did(
         # the first is the farther one, by less than float16 tells apart there
         codebook[first] = near + 1e-4 * (near.abs() > 0.5)
         codebook[twin] = near
+    assert (encode_episodes(saved.network, videos, 0)[0] == twin).mean() > 0.4
     save_tokenizer(saved.network, saved.tasks, saved.masks, tmp_path / "twins")
     taught = []
 

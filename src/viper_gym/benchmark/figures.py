@@ -116,7 +116,10 @@ def points_lost_figure(found: dict[str, PointsLost], path: Path) -> None:
         values = np.array(row.example)
         game.plot(values, color=color, alpha=0.2, linewidth=0.7)
         game.plot(_smooth(values), color=color, label=label)
-        levels.plot(row.levels, "o-", color=color, label=f"{label}: {row.change:+.1f} nats")
+        known = [(n, level) for n, level in enumerate(row.levels) if level is not None]
+        levels.plot(
+            *zip(*known, strict=True), "o-", color=color, label=f"{label}: {row.change:+.1f} nats"
+        )
     for t in row.example_points:
         game.axvline(t, color="grey", linestyle=":", linewidth=0.8)
     game.set_xlabel("environment step (dotted: a point is lost)")

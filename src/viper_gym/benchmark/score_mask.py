@@ -23,8 +23,8 @@ class PointsLost:
     """Levels (nats a frame) of the same kind of play by how many points it has lost so far."""
 
     task: str
-    levels: tuple[float, ...]
-    """mean with 0, 1, 2, … points lost; nan where no episode got there"""
+    levels: tuple[float | None, ...]
+    """mean with 0, 1, 2, … points lost; None where no frame shows so many"""
     none: float
     """mean before the first"""
     many: float
@@ -57,14 +57,14 @@ def points_lost(model: VideoRewardModel, task: str, episodes: list[Episode]) -> 
             f"no episode of '{task}' loses {MANY} points (most: {points.max()}): nothing to compare"
         )
     levels = [
-        float(values[points == n].mean()) if (points == n).any() else float("nan")
+        float(values[points == n].mean()) if (points == n).any() else None
         for n in range(points.max() + 1)
     ]
     most = int(np.argmax([p[-1] for p in lost]))
     return PointsLost(
         task,
         tuple(levels),
-        levels[0],
+        float(values[points == 0].mean()),
         float(values[points >= MANY].mean()),
         tuple(map(float, scores[most])),
         tuple(int(t) for t in np.flatnonzero(np.diff(lost[most])) + 1),

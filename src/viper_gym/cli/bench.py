@@ -246,9 +246,12 @@ class Bench:
         count = {"random": FULL_AUDIT["random"]}
         episodes = suite_episodes(task, count, self.out / "episodes", AUDIT_SEED, suite="atari")
         found: dict[str, PointsLost] = {}
-        for checkpoint in self.checkpoints or ("atari",):
-            model = VideoRewardModel.from_pretrained(checkpoint, task=task, device=self.device)
-            found[checkpoint] = points_lost(model, task, episodes["random"])
+        alone = "atari" if self.checkpoint == Bench.checkpoint else self.checkpoint
+        with progress("score", len(self.checkpoints) or 1) as tick:
+            for checkpoint in self.checkpoints or (alone,):
+                model = VideoRewardModel.from_pretrained(checkpoint, task=task, device=self.device)
+                found[checkpoint] = points_lost(model, task, episodes["random"])
+                tick()
         if self.json:
             rows = [{"checkpoint": n, **asdict(r), "change": r.change} for n, r in found.items()]
             print(json.dumps(rows, indent=2))

@@ -31,11 +31,11 @@ class Tasks:
     """only this one: dmc, metaworld, robosuite, atari or rlbench"""
     measure: int = 0
     """play the experts this many episodes and print how they do (if neither suite nor tasks are
-    chosen, of suites with a checkpoint)"""
+    chosen, of the tasks with a checkpoint)"""
     json: bool = False
 
     def run(self) -> None:
-        from viper_gym.checkpoints.index import entry_of, read_index
+        from viper_gym.checkpoints.index import entry_of
         from viper_gym.envs.suite import SUITES, find_suite
         from viper_gym.errors import UnknownTask
 
@@ -44,9 +44,7 @@ class Tasks:
         if unknown := set(self.tasks) - set(known):
             raise UnknownTask(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
         if self.measure:
-            served = {entry.suite for entry in read_index().values()}
-            chosen = bool(self.suite or self.tasks)
-            self._measure([name for name in names if chosen or name in served])
+            self._measure(names)
             return
         rows = []
         for name in names:
@@ -70,11 +68,14 @@ class Tasks:
     def _measure(self, names: list[str]) -> None:
         import numpy as np
 
+        from viper_gym.checkpoints.index import entry_of
         from viper_gym.envs.collect import expert_results
         from viper_gym.envs.suite import SUITES
 
         for name in names:
             for task in self._chosen(SUITES[name]):
+                if not (self.suite or self.tasks or entry_of(name, task)):
+                    continue
                 results = expert_results(task, self.measure, suite=name)
                 returns = np.array([r.task_return for r in results])
                 success = [r.success for r in results if r.success is not None]

@@ -57,6 +57,7 @@ class GamePolicy:
                 raise UnknownTask(f"no policy is bundled for atari game '{game}'")
             weights = load(_file(game).read_bytes())
         self._game = game
+        self._before: np.ndarray | None = None
         self._layers = [
             (weights[f"Dense_{i}.weight"], weights[f"Dense_{i}.bias"])
             for i in range(len(weights) // 2)
@@ -64,7 +65,7 @@ class GamePolicy:
 
     def reset(self, rng: np.random.Generator) -> None:
         """A new episode: nothing was seen before."""
-        self._before: np.ndarray | None = None
+        self._before = None
 
     def scores(self, x: np.ndarray) -> np.ndarray:
         """What `seen` gives, (2 n,) -> logits (actions,)."""

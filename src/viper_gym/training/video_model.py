@@ -296,6 +296,7 @@ def train_video_model(config: VideoModelTraining) -> Path:
         config.still_end,
         config.compositional,
         config.unseen,
+        config.half,
     )
     masks = recorded_masks(config.data, shape.image_size)
     earlier = {config.tokenizer: trained_behind}
@@ -352,7 +353,7 @@ def _round(tokenizer: FrameTokenizer) -> None:
 
 def _same(codebook: Tensor, kept: Tensor) -> bool:
     """Whether a bundle holds this codebook, as it is or as float16 (`half`)."""
-    return torch.equal(kept, codebook) or torch.equal(kept, codebook.half().to(codebook.dtype))
+    return torch.equal(kept, codebook) or torch.equal(kept.half(), codebook.half())
 
 
 def _sums(config: VideoModelTraining, shown: tuple[str, ...]) -> Tensor | None:
@@ -385,3 +386,5 @@ class _Settings:
     still_end: int
     compositional: bool
     unseen: tuple[str, ...]
+    half: bool
+    """codes of a rounded tokenizer differ"""

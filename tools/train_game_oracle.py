@@ -47,7 +47,7 @@ class MemoryEnv(gym.Env):
 
     def __init__(self, game: str, signs: bool = True):
         spec = atari_game(game)
-        self._game = gym.make(
+        self._game = gym.make(  # not `AtariEnv`, which draws every frame
             f"ALE/{spec.name}-v5",
             obs_type="ram",
             frameskip=spec.action_repeat,

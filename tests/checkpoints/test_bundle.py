@@ -31,6 +31,15 @@ def test_round_trip(tmp_path, kind):
     assert not any(p.suffix in (".pkl", ".pt", ".bin") for p in tmp_path.iterdir())
 
 
+def test_a_mask_takes_a_line_a_row(tmp_path):
+    bundle = small_bundle()
+    mask = [[1, 0] * 8] * 16
+    save_bundle(replace(bundle, config=replace(bundle.config, masks={"a": mask})), tmp_path)
+    text = (tmp_path / "config.json").read_text()
+    assert text.count("[ " + ", ".join(["1", "0"] * 8) + " ]") == 16
+    assert load_bundle(tmp_path).config.masks == {"a": mask}
+
+
 def edit(folder, change):
     data = json.loads((folder / "config.json").read_text())
     change(data)

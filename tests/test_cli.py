@@ -36,6 +36,18 @@ def test_help(command):
     assert "usage: viper-gym" in viper(command, "--help").stdout
 
 
+def test_a_reader_who_has_seen_enough_gets_no_traceback():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "viper_gym", "tasks"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()  # `viper-gym tasks | head` closes it that early
+    assert process.stderr.read() == "" and process.wait() == 141
+
+
 def test_train_help_comes_from_the_dataclasses():
     assert "--frame-stride" in viper("train", "video-model", "--help").stdout
     assert "paper-atari" in viper("train", "tokenizer", "--help").stdout

@@ -115,6 +115,18 @@ def test_windows_are_strided_and_never_cross_episodes(stride):
     assert seen - {(9, t) for t in range(13)} == expected  # every window can be drawn
 
 
+def test_windows_can_be_taken_from_the_end_of_every_episode_alone():
+    codes = {"a": [coded_episode(i, length) for i, length in enumerate((9, 20, 31))]}
+    sampler = WindowSampler(codes, 3, 2, empty_codes(codes), last_frames=10)
+    drawn = np.concatenate([sampler.batch(step, 50).codes for step in range(20)])
+    starts = {(int(w[0, 0, 0]), int(w[0, 0, 1])) for w in drawn}
+    begin = {0: 0, 1: 10, 2: 21}  # the shortest is taken whole
+    last = {0: 4, 1: 15, 2: 26}
+    assert starts == {(i, t) for i in range(3) for t in range(begin[i], last[i] + 1)}
+    with pytest.raises(ValueError, match="expected 5 frames or more"):
+        WindowSampler(codes, 3, 2, empty_codes(codes), last_frames=4)
+
+
 def test_batches_depend_on_seed_and_step_only():
     episodes = {"a": [Episode(frames(20, seed=i)) for i in range(3)]}
     one, two = FrameSampler(episodes, seed=1), FrameSampler(episodes, seed=1)

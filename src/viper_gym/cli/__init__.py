@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -45,11 +46,13 @@ def main() -> None:
     try:
         if arguments[:1] == ["train"]:
             train(arguments[1:])
+            sys.stdout.flush()
             return
         command = tyro.extras.subcommand_cli_from_dict(
             _COMMANDS, prog="viper-gym", description=_DESCRIPTION, args=arguments or ["--help"]
         )
         command.run()
+        sys.stdout.flush()  # here, where a reader who has gone is noticed
     except ViperGymError as error:
         console.print(
             f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False
@@ -57,3 +60,6 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # `viper-gym … | head`: who reads has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what the exit flushes
+        sys.exit(141)  # as for programs that the signal ends

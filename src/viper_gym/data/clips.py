@@ -94,6 +94,10 @@ class WindowSampler:
         pictures: the tasks' empty pictures (`empty_codes`), (tasks, h, w).
         waiting: share of the windows that hold an episode's first picture before it begins, so that
             a model learns what experts do after doing nothing at all.
+        last_frames: frames at the end of every episode that windows are taken from; 0: all of it.
+
+    Raises:
+        ValueError: they are fewer than a window spans.
     """
 
     def __init__(
@@ -104,6 +108,7 @@ class WindowSampler:
         pictures: np.ndarray,
         seed: int = 0,
         waiting: float = 0.0,
+        last_frames: int = 0,
     ):
         self._codes, self._waiting = codes, waiting
         self._bare = {
@@ -113,9 +118,20 @@ class WindowSampler:
         self.tasks = list(codes)
         self._length, self._stride, self._seed = sequence_length, frame_stride, seed
         self._span = (sequence_length - 1) * frame_stride + 1
+        if 0 < last_frames < self._span:
+            raise ValueError(f"expected {self._span} frames or more (a window), got {last_frames}")
+        self._skipped = {
+            task: [max(0, len(c) - last_frames) if last_frames else 0 for c in items]
+            for task, items in codes.items()
+        }
         # each window equally likely: long episodes are drawn more often
         self._starts = {
-            task: np.cumsum([len(c) - self._span + 1 for c in items])
+            task: np.cumsum(
+                [
+                    len(c) - skipped - self._span + 1
+                    for c, skipped in zip(items, self._skipped[task], strict=True)
+                ]
+            )
             for task, items in codes.items()
         }
 
@@ -135,7 +151,8 @@ class WindowSampler:
             pick = int(rng.integers(ends[-1]))
             episode = int(np.searchsorted(ends, pick, side="right"))
             start = pick - (int(ends[episode - 1]) if episode else 0)
-            places = self._stride * np.maximum(frames - wait, 0) + (0 if wait else start)
+            first = self._skipped[task][episode] + (0 if wait else start)
+            places = self._stride * np.maximum(frames - wait, 0) + first
             windows.append(self._codes[task][episode][places])
             bare.append(self._bare[task][episode])
         counted = (frames == 0) | (frames > waits[:, None])

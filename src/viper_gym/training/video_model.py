@@ -82,6 +82,9 @@ class VideoModelTraining:
     still_end: int = 0
     """last frames of every episode that are taken to be its last picture: experts at rest there may
     still creep by a pixel, which would teach that nothing ever rests"""
+    last_frames: int = 0
+    """learn from this many frames at the end of every episode (0: from all of it): an expert's way
+    begins where anybody's does, and who learns the way is paid for not setting out"""
     ema_decay: float = 0.998
     """of the weights that are evaluated and written (averaged over the last steps)"""
     keep_best: bool = True
@@ -147,8 +150,9 @@ class _Trainable:
         c = config
         self._empty = empty_codes(codes)  # (tasks, h, w)
         window = c.model.sequence_length, c.frame_stride, self._empty
-        self._sampler = WindowSampler(train, *window, c.loop.seed, c.waiting)
-        self._held_out = WindowSampler(held_out, *window, 12345)
+        last = c.last_frames
+        self._sampler = WindowSampler(train, *window, c.loop.seed, c.waiting, last)
+        self._held_out = WindowSampler(held_out, *window, 12345, last_frames=last)
 
     def train_step(self, step: int, progress: float) -> dict[str, float]:
         c = self._config
@@ -294,6 +298,7 @@ def train_video_model(config: VideoModelTraining) -> Path:
         config.waiting,
         config.any_code,
         config.still_end,
+        config.last_frames,
         config.compositional,
         config.unseen,
         config.half,
@@ -316,6 +321,11 @@ def train_video_model(config: VideoModelTraining) -> Path:
         hold_end(codes, config.still_end)
     except ValueError as error:
         raise TrainingError(f"--still-end: {error}") from error
+    if 0 < config.last_frames < span:
+        raise TrainingError(
+            f"--last-frames: expected {span} or more (what a window spans), got "
+            f"{config.last_frames}"
+        )
     preprocessing = recorded_preprocessing(episodes, config.unseen)
     del episodes  # the frames are large; from here on only codes are needed
     trainable = _Trainable(config, codes, tokenizer, sums, accelerator)
@@ -384,6 +394,7 @@ class _Settings:
     waiting: float
     any_code: float
     still_end: int
+    last_frames: int
     compositional: bool
     unseen: tuple[str, ...]
     half: bool

@@ -10,6 +10,7 @@ from viper_gym.data.clips import (
     hold_end,
     replace_context,
     show_any_code,
+    skip_beginnings,
     split_episodes,
 )
 from viper_gym.data.episodes import Episode
@@ -117,14 +118,16 @@ def test_windows_are_strided_and_never_cross_episodes(stride):
 
 def test_windows_can_be_taken_from_the_end_of_every_episode_alone():
     codes = {"a": [coded_episode(i, length) for i, length in enumerate((9, 20, 31))]}
-    sampler = WindowSampler(codes, 3, 2, empty_codes(codes), last_frames=10)
+    skipped = {"a": skip_beginnings(codes["a"], 10)}
+    assert skipped == {"a": [0, 10, 21]} and skip_beginnings(codes["a"], 0) == [0, 0, 0]
+    sampler = WindowSampler(codes, 3, 2, empty_codes(codes), skipped=skipped)
     drawn = np.concatenate([sampler.batch(step, 50).codes for step in range(20)])
     starts = {(int(w[0, 0, 0]), int(w[0, 0, 1])) for w in drawn}
     begin = {0: 0, 1: 10, 2: 21}  # the shortest is taken whole
     last = {0: 4, 1: 15, 2: 26}
     assert starts == {(i, t) for i in range(3) for t in range(begin[i], last[i] + 1)}
-    with pytest.raises(ValueError, match="expected 5 frames or more"):
-        WindowSampler(codes, 3, 2, empty_codes(codes), last_frames=4)
+    with pytest.raises(ValueError, match="fewer than 5 frames"):
+        WindowSampler(codes, 3, 2, empty_codes(codes), skipped={"a": [0, 10, 27]})
 
 
 def test_batches_depend_on_seed_and_step_only():

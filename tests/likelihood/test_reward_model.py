@@ -47,9 +47,11 @@ def test_the_scale_takes_off_what_the_number_of_context_frames_does():
     assert np.allclose(model.scaled(log_prob, "a", "raw"), log_prob[1:])
 
 
-def test_environments_whose_tasks_have_other_policies_are_scored_side_by_side(rng):
+@pytest.mark.parametrize("contrast", [False, True])
+def test_environments_whose_tasks_have_other_policies_are_scored_side_by_side(rng, contrast):
     """Live rewards of both equal those of whole episodes, in any order, over a partial reset."""
-    bundle = toy_bundle(random_video_model(), stride=2)
+    bundle = toy_bundle(random_video_model(classes=4), stride=2)
+    bundle.config = replace(bundle.config, contrast=contrast)
     own = ContextPolicy("exact", window=1)
     levels = {
         "a": Calibration(-20.0, -10.0),
@@ -77,6 +79,32 @@ def test_environments_whose_tasks_have_other_policies_are_scored_side_by_side(rn
     assert np.isclose(live[0, 7], alone, atol=1e-3)
     some = FrameStream(model, tasks).score(frames[[2, 1], 0], np.array([2, 1]))
     assert np.allclose(some, live[[2, 1], 0], atol=1e-3)
+
+
+def test_a_bundle_that_knows_play_pays_what_is_likelier_among_experts(rng):
+    """Of each frame the log-probability under a task's class, less that under its play's."""
+    network = random_video_model(classes=4)
+    plain = VideoRewardModel(toy_bundle(network, stride=2, tasks=("a", "b", "c", "d")), "cpu")
+    bundle = toy_bundle(network, stride=2)
+    bundle.config = replace(bundle.config, contrast=True)
+    model = VideoRewardModel(bundle, "cpu")
+    size = model.image_size
+    frames = rng.integers(0, 255, (1, 9, size, size, 3)).astype(np.uint8)
+    for task, play in (("a", "c"), ("b", "d")):
+        ratio = plain.log_prob(frames, task) - plain.log_prob(frames, play)
+        assert np.allclose(model.log_prob(frames, task), ratio, atol=1e-3)
+        codes = model.encode(frames[0, :4], model.task_numbers(task, 4))[None]
+        apart = [plain.log_prob_of_window(codes, name) for name in (task, play)]
+        assert np.allclose(model.log_prob_of_window(codes, task), apart[0] - apart[1], atol=1e-3)
+    assert FrameStream(model, ["a"]).state_bytes == 2 * FrameStream(plain, ["a"]).state_bytes
+
+
+def test_contrast_needs_a_second_class_for_every_task(tmp_path):
+    bundle = small_bundle()
+    bundle.config = replace(bundle.config, contrast=True)
+    with pytest.raises(CheckpointError, match="2 tasks need 4 classes, the video model has 2"):
+        save_bundle(bundle, tmp_path)
+        VideoRewardModel.from_pretrained(tmp_path)
 
 
 def test_offsets_must_fit_the_window(tmp_path):

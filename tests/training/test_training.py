@@ -1,6 +1,7 @@
 """Training on small real videos: it learns, it resumes exactly, it refuses what does not fit."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -115,6 +116,41 @@ def test_video_model_learns_the_motion_of_each_task(data, tokenizer, tmp_path):
     assert model.log_prob(right, "right").mean() > model.log_prob(right, "left").mean() + 1
     still = np.repeat(right[:, :1], 10, axis=1)
     assert model.log_prob(right, "right").mean() > model.log_prob(still, "right").mean() + 1
+
+
+@pytest.fixture(scope="module")
+def play(tmp_path_factory):
+    """Of both tasks: squares that walk either way, or stand."""
+    root = tmp_path_factory.mktemp("play")
+    for task in ("left", "right"):
+        for i in range(12):
+            Episode(moving_square(i, i % 3 - 1)).save(root / task / f"{i}.npz")
+    return root
+
+
+def test_what_experts_and_unskilled_play_share_is_worth_nothing(data, play, tokenizer, tmp_path):
+    config = replace(video_config(data, tokenizer, tmp_path, 700), play=play)
+    model = VideoRewardModel(load_bundle(train_video_model(config)), device="cpu", dtype="fp32")
+    assert model.tasks == ("left", "right") and model.config.contrast
+    assert list((tmp_path / "samples").glob("*.png"))
+    ratio = {
+        way: model.log_prob(moving_square(5, way, 8)[None], "right")[0, 1:].mean()
+        for way in (1, -1, 0)
+    }
+    # nats a frame; a third of the play does what experts do
+    assert ratio[1] > 0.2 and max(ratio[-1], ratio[0]) < -0.2, ratio
+
+
+def test_play_that_does_not_fit_is_a_named_error(data, play, tokenizer, tmp_path):
+    config = video_config(data, tokenizer, tmp_path, 1)
+    (tmp_path / "one").mkdir()
+    shutil.copytree(play / "left", tmp_path / "one" / "left")
+    with pytest.raises(TrainingError, match=r"has the tasks \('left', 'right'\), .*\('left',\)"):
+        train_video_model(replace(config, play=tmp_path / "one"))
+    with pytest.raises(TrainingError, match="--play and --compositional"):
+        train_video_model(replace(config, play=play, compositional=True))
+    with pytest.raises(TrainingError, match="--last-frames: expected 4 or more"):
+        train_video_model(replace(config, last_frames=3))
 
 
 @pytest.mark.parametrize("which", ["tokenizer", "video-model"])

@@ -83,6 +83,9 @@ class BundleConfig:
     calibration: dict[str, Calibration] = field(default_factory=dict)
     masks: dict[str, list[list[int]]] = field(default_factory=dict)
     """task -> rows of 0 and 1 (H, W): frames are multiplied by it before they are encoded"""
+    contrast: bool = False
+    """whether the second half of the video model's classes is unskilled play of the tasks, to
+    which likelihoods are compared (`VideoRewardModel.compared`)"""
     evaluation: dict[str, Any] = field(default_factory=dict)
     """figures of the last audit, and the command that made them"""
     library_version: str = ""
@@ -221,8 +224,12 @@ def _check_fit(config: BundleConfig, where: str) -> None:
         raise CheckpointError(
             f"{where}: {len(config.tasks)} tasks, but {tokenizer.num_tasks} tokenizer backgrounds"
         )
-    if video.num_classes and len(config.tasks) > video.num_classes:
-        raise CheckpointError(f"{where}: {len(config.tasks)} tasks, {video.num_classes} classes")
+    needed = len(config.tasks) * (2 if config.contrast else 1)
+    if needed > video.num_classes and (video.num_classes or config.contrast):
+        raise CheckpointError(
+            f"{where}: {len(config.tasks)} tasks need {needed} classes, the video model has "
+            f"{video.num_classes}"
+        )
 
 
 def save_weights(module: nn.Module, path: Path, dtype: torch.dtype = torch.float32) -> None:

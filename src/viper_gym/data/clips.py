@@ -94,10 +94,11 @@ class WindowSampler:
         pictures: the tasks' empty pictures (`empty_codes`), (tasks, h, w).
         waiting: share of the windows that hold an episode's first picture before it begins, so that
             a model learns what experts do after doing nothing at all.
-        last_frames: frames at the end of every episode that windows are taken from; 0: all of it.
+        skipped: by task, how many frames at the beginning of each episode no window is taken from
+            (`skip_beginnings`); none where it is left out.
 
     Raises:
-        ValueError: they are fewer than a window spans.
+        ValueError: what is left of an episode is shorter than a window.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class WindowSampler:
         pictures: np.ndarray,
         seed: int = 0,
         waiting: float = 0.0,
-        last_frames: int = 0,
+        skipped: dict[str, list[int]] | None = None,
     ):
         self._codes, self._waiting = codes, waiting
         self._bare = {
@@ -118,22 +119,20 @@ class WindowSampler:
         self.tasks = list(codes)
         self._length, self._stride, self._seed = sequence_length, frame_stride, seed
         self._span = (sequence_length - 1) * frame_stride + 1
-        if 0 < last_frames < self._span:
-            raise ValueError(f"expected {self._span} frames or more (a window), got {last_frames}")
         self._skipped = {
-            task: [max(0, len(c) - last_frames) if last_frames else 0 for c in items]
+            task: (skipped or {}).get(task, [0] * len(items)) for task, items in codes.items()
+        }
+        starts = {
+            task: [
+                len(c) - begin - self._span + 1
+                for c, begin in zip(items, self._skipped[task], strict=True)
+            ]
             for task, items in codes.items()
         }
+        if min(min(numbers) for numbers in starts.values()) < 1:
+            raise ValueError(f"an episode has fewer than {self._span} frames (a window)")
         # each window equally likely: long episodes are drawn more often
-        self._starts = {
-            task: np.cumsum(
-                [
-                    len(c) - skipped - self._span + 1
-                    for c, skipped in zip(items, self._skipped[task], strict=True)
-                ]
-            )
-            for task, items in codes.items()
-        }
+        self._starts = {task: np.cumsum(numbers) for task, numbers in starts.items()}
 
     def batch(self, step: int, size: int) -> Windows:
         """The batch of a step; the same whenever it is asked for."""
@@ -175,6 +174,11 @@ def hold_end(codes: dict[str, list[np.ndarray]], frames: int) -> None:
     for episodes in codes.values():
         for episode in episodes:
             episode[len(episode) - frames :] = episode[-1]
+
+
+def skip_beginnings(episodes: list[np.ndarray], last_frames: int) -> list[int]:
+    """How many frames come before the last ones of each episode (0 `last_frames`: none do)."""
+    return [max(0, len(episode) - last_frames) if last_frames else 0 for episode in episodes]
 
 
 def empty_codes(codes: dict[str, list[np.ndarray]]) -> np.ndarray:

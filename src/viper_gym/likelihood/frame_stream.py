@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from viper_gym.likelihood.contrast import StreamingRatio
 from viper_gym.likelihood.precision import autocast, finite
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.streaming import StreamingLikelihood
+from viper_gym.models.context import ContextPolicy
 
 
 class FrameStream:
@@ -25,20 +27,22 @@ class FrameStream:
         self._model = model
         self._tasks = torch.tensor([model.task_index(t) for t in tasks], device=model.device)
         policies = [model.policy_of(t) for t in tasks]
-        self._parts: list[tuple[Tensor, StreamingLikelihood]] = []
+        self._parts: list[tuple[Tensor, StreamingLikelihood | StreamingRatio]] = []
         """environments (n,) that share a policy, and their engine; nearly always one part"""
         for policy in dict.fromkeys(policies):
-            engine = StreamingLikelihood(
-                model.video_model,
-                len(tasks),
-                model.config.frame_stride,
-                policy,
-                model.classes(self._tasks),
-            )
+            engine = self._engine(policy)
             own = torch.tensor([p == policy for p in policies], device=model.device)
             self._parts.append((own, engine))
         grid = model.config.video_model.grid_size
         self._newest = torch.zeros((len(tasks), grid, grid), dtype=torch.int64, device=model.device)
+
+    def _engine(self, policy: ContextPolicy) -> StreamingLikelihood | StreamingRatio:
+        model, stride = self._model.video_model, self._model.config.frame_stride
+        if self._model.config.contrast:
+            play = self._tasks + len(self._model.tasks)
+            return StreamingRatio(model, stride, policy, self._tasks, play)
+        classes = self._model.classes(self._tasks)
+        return StreamingLikelihood(model, len(self._tasks), stride, policy, classes)
 
     @property
     def state_bytes(self) -> int:
@@ -75,7 +79,7 @@ class FrameStream:
 
     def _split(
         self, which: Tensor | None
-    ) -> Iterator[tuple[StreamingLikelihood, Tensor | slice, Tensor | None]]:
+    ) -> Iterator[tuple[StreamingLikelihood | StreamingRatio, Tensor | slice, Tensor | None]]:
         """Engine by engine: which of the asked rows are its own, and their environments."""
         if len(self._parts) == 1:
             yield self._parts[0][1], slice(None), which  # None stays: engines then gather nothing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -346,14 +347,18 @@ class VideoRewardModel:
         """
         tasks = self.classes(self.task_numbers(task, len(codes)))
         with torch.inference_mode(), autocast(self.device, self.dtype):
-            return self.video_model.log_prob(codes, tasks).sum((2, 3))
+            return self.compared(
+                lambda classes: self.video_model.log_prob(codes, classes).sum((2, 3)), tasks
+            )
 
     def log_prob_of_codes(self, codes: Tensor, task: str | None = None) -> Tensor:
         """ln p of every token: codes (B, T, h, w) -> fp32 (B, T, h, w), nats."""
         tasks = self.classes(self.task_numbers(task, len(codes)))
+        stride, policy = self.config.frame_stride, self.policy_of(task)
         with autocast(self.device, self.dtype):
-            return batch_log_prob(
-                self.video_model, codes, tasks, self.config.frame_stride, self.policy_of(task)
+            return self.compared(
+                lambda classes: batch_log_prob(self.video_model, codes, classes, stride, policy),
+                tasks,
             )
 
     def compute_reward(
@@ -364,6 +369,20 @@ class VideoRewardModel:
         Entry t scores frame t + 1, the frame that step t returned; the first frame has none.
         """
         return self.scaled(self.log_prob(frames, task), task, reward_scale).astype(np.float32)
+
+    def compared(self, log_prob: Callable[[Tensor | None], Tensor], tasks: Tensor | None) -> Tensor:
+        """Log-probabilities under the tasks' classes; where the bundle knows unskilled play, less
+        those under its classes: a log likelihood ratio (Ren et al. 2019), which is not as high for
+        any picture that has little in it.
+
+        Args:
+            log_prob: classes -> nats.
+        """
+        experts = log_prob(tasks)
+        if not self.config.contrast:
+            return experts
+        assert tasks is not None
+        return experts - log_prob(tasks + len(self.tasks))
 
     def classes(self, tasks: Tensor) -> Tensor | None:
         """What the video model is conditioned on: None for an unconditional one."""

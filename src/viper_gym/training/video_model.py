@@ -30,6 +30,7 @@ from viper_gym.data.clips import (
     hold_end,
     replace_context,
     show_any_code,
+    skip_beginnings,
 )
 from viper_gym.data.masks import recorded_masks
 from viper_gym.data.videos import load_folder
@@ -85,6 +86,12 @@ class VideoModelTraining:
     last_frames: int = 0
     """learn from this many frames at the end of every episode (0: from all of it): an expert's way
     begins where anybody's does, and who learns the way is paid for not setting out"""
+    play: Path | None = None
+    """folder like `data` with videos of unskilled play of the same tasks (`collect --behaviour
+    random`, …). The model learns those beside the experts', and frames are scored by how much
+    likelier they are among experts: ln p(x | experts) - ln p(x | play), so that what makes any
+    video likely (nothing moves, little is in view) is worth nothing. The paper has no such thing;
+    scoring takes twice the time"""
     ema_decay: float = 0.998
     """of the weights that are evaluated and written (averaged over the last steps)"""
     keep_best: bool = True
@@ -148,11 +155,19 @@ class _Trainable:
         held_out = {t: c[-max(1, len(c) // 10) :] for t, c in codes.items()}
         train = {t: c[: -max(1, len(c) // 10)] or c for t, c in codes.items()}
         c = config
+        self._pictured = len(codes) // (1 if c.play is None else 2)  # tasks of the tokenizer
         self._empty = empty_codes(codes)  # (tasks, h, w)
         window = c.model.sequence_length, c.frame_stride, self._empty
-        last = c.last_frames
-        self._sampler = WindowSampler(train, *window, c.loop.seed, c.waiting, last)
-        self._held_out = WindowSampler(held_out, *window, 12345, last_frames=last)
+        self._sampler = WindowSampler(
+            train, *window, c.loop.seed, c.waiting, self._skipped(train, c.last_frames)
+        )
+        self._held_out = WindowSampler(
+            held_out, *window, 12345, skipped=self._skipped(held_out, c.last_frames)
+        )
+
+    def _skipped(self, codes: dict[str, list[np.ndarray]], last: int) -> dict[str, list[int]]:
+        experts = list(codes)[: self._pictured]  # play has no end that would matter
+        return {task: skip_beginnings(codes[task], last) for task in experts}
 
     def train_step(self, step: int, progress: float) -> dict[str, float]:
         c = self._config
@@ -249,7 +264,8 @@ class _Trainable:
         imagined = torch.cat([tensor[:, :half], drawn], 1)
         rows = []
         for number, (real, dream) in enumerate(zip(tensor, imagined, strict=True)):
-            index = torch.full((len(real),), int(tasks[number]), device=real.device)
+            task = int(tasks[number]) % self._pictured
+            index = torch.full((len(real),), task, device=real.device)
             for row in (real, dream):
                 rows.append(np.concatenate(list(to_uint8(self._tokenizer.decode(row, index))), 1))
         return np.concatenate(rows, 0).repeat(2, 0).repeat(2, 1)
@@ -268,6 +284,13 @@ def train_video_model(config: VideoModelTraining) -> Path:
     kind, known, trained_behind, tokenizer = load_tokenizer(config.tokenizer)
     shape: Any = tokenizer.config
     span = (config.model.sequence_length - 1) * config.frame_stride + 1
+    if 0 < config.last_frames < span:
+        raise TrainingError(
+            f"--last-frames: expected {span} or more (what a window spans), got "
+            f"{config.last_frames}"
+        )
+    if config.play is not None and config.compositional:
+        raise TrainingError("--play and --compositional do not go together")
     episodes = load_folder(config.data, shape.image_size, min_frames=span)
     shown = tuple(episodes)
     if shown != known:
@@ -284,7 +307,7 @@ def train_video_model(config: VideoModelTraining) -> Path:
             grid_size=shape.grid_size,
             codebook_size=shape.codebook_size,
             codebook_dim=shape.codebook_dim,
-            num_classes=len(tasks),
+            num_classes=len(tasks) * (1 if config.play is None else 2),
         ),
     )
     settings = _Settings(
@@ -299,6 +322,7 @@ def train_video_model(config: VideoModelTraining) -> Path:
         config.any_code,
         config.still_end,
         config.last_frames,
+        config.play is not None,
         config.compositional,
         config.unseen,
         config.half,
@@ -321,11 +345,8 @@ def train_video_model(config: VideoModelTraining) -> Path:
         hold_end(codes, config.still_end)
     except ValueError as error:
         raise TrainingError(f"--still-end: {error}") from error
-    if 0 < config.last_frames < span:
-        raise TrainingError(
-            f"--last-frames: expected {span} or more (what a window spans), got "
-            f"{config.last_frames}"
-        )
+    if config.play is not None:
+        codes |= _codes_of_play(config, config.play, tokenizer, shown, masks, span)
     preprocessing = recorded_preprocessing(episodes, config.unseen)
     del episodes  # the frames are large; from here on only codes are needed
     trainable = _Trainable(config, codes, tokenizer, sums, accelerator)
@@ -341,6 +362,7 @@ def train_video_model(config: VideoModelTraining) -> Path:
                 frame_stride=config.frame_stride,
                 preprocessing=preprocessing,
                 masks=masks,
+                contrast=config.play is not None,
                 library_version=__version__,
             ),
             tokenizer,
@@ -350,6 +372,30 @@ def train_video_model(config: VideoModelTraining) -> Path:
 
     loop.run(trainable, write)
     return bundle_folder
+
+
+def _codes_of_play(
+    config: VideoModelTraining,
+    folder: Path,
+    tokenizer: FrameTokenizer,
+    tasks: tuple[str, ...],
+    masks: dict[str, Any],
+    span: int,
+) -> dict[str, list[np.ndarray]]:
+    """Codes of the play of every task, under names that follow the tasks' in `codes`."""
+    shape: Any = tokenizer.config
+    if recorded_masks(folder, shape.image_size) != masks:
+        raise TrainingError(
+            f"{folder} has other masks than {config.data} (mask.png beside a task's videos): "
+            "copy them there"
+        )
+    episodes = load_folder(folder, shape.image_size, min_frames=span)
+    if tuple(episodes) != tasks:
+        raise TrainingError(f"{config.data} has the tasks {tasks}, {folder} has {tuple(episodes)}")
+    return {
+        f"{task} (play)": encode_episodes(tokenizer, items, number)
+        for number, (task, items) in enumerate(episodes.items())
+    }
 
 
 @torch.no_grad()
@@ -395,6 +441,7 @@ class _Settings:
     any_code: float
     still_end: int
     last_frames: int
+    contrast: bool
     compositional: bool
     unseen: tuple[str, ...]
     half: bool

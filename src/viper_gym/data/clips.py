@@ -181,6 +181,12 @@ def skip_beginnings(episodes: list[np.ndarray], last_frames: int) -> list[int]:
     return [max(0, len(episode) - last_frames) if last_frames else 0 for episode in episodes]
 
 
+def beginnings(episodes: list[np.ndarray], last_frames: int, least: int) -> list[np.ndarray]:
+    """What comes before the last frames, of the episodes that have at least so much of it."""
+    ends = skip_beginnings(episodes, last_frames)
+    return [episode[:end] for episode, end in zip(episodes, ends, strict=True) if end >= least]
+
+
 def empty_codes(codes: dict[str, list[np.ndarray]]) -> np.ndarray:
     """The commonest code of every cell: the picture with nothing of the agent in view.
 

@@ -26,6 +26,7 @@ from viper_gym.checkpoints.bundle import (
 from viper_gym.checkpoints.digests import digest
 from viper_gym.data.clips import (
     WindowSampler,
+    beginnings,
     empty_codes,
     hold_end,
     replace_context,
@@ -90,8 +91,9 @@ class VideoModelTraining:
     """folder like `data` with videos of unskilled play of the same tasks (`collect --behaviour
     random`, …). The model learns those beside the experts', and frames are scored by how much
     likelier they are among experts: ln p(x | experts) - ln p(x | play), so that what makes any
-    video likely (nothing moves, little is in view) is worth nothing. The paper has no such thing;
-    scoring takes twice the time"""
+    video likely (nothing moves, little is in view) is worth nothing. With `last_frames`, what
+    experts leave behind counts as play, too. The paper has no such thing; every frame is scored
+    twice"""
     ema_decay: float = 0.998
     """of the weights that are evaluated and written (averaged over the last steps)"""
     keep_best: bool = True
@@ -346,7 +348,10 @@ def train_video_model(config: VideoModelTraining) -> Path:
     except ValueError as error:
         raise TrainingError(f"--still-end: {error}") from error
     if config.play is not None:
-        codes |= _codes_of_play(config, config.play, tokenizer, shown, masks, span)
+        play = _codes_of_play(config, config.play, tokenizer, shown, masks, span)
+        for task, skilled in zip(tuple(play), tuple(codes), strict=True):
+            play[task] = beginnings(codes[skilled], config.last_frames, span) + play[task]
+        codes |= play
     preprocessing = recorded_preprocessing(episodes, config.unseen)
     del episodes  # the frames are large; from here on only codes are needed
     trainable = _Trainable(config, codes, tokenizer, sums, accelerator)

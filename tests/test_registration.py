@@ -14,7 +14,8 @@ from viper_gym.checkpoints.index import read_index
 from viper_gym.errors import PreprocessingMismatch
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
-NEEDS = {"atari": "ale_py", "metaworld": "metaworld"}  # suite -> module of its extra, where the others' are not enough
+# suite -> module of its extra, where the others' are not enough
+NEEDS = {"atari": "ale_py", "metaworld": "metaworld"}
 
 
 def env_ids():

@@ -128,7 +128,7 @@ def play(tmp_path_factory):
     return root
 
 
-def test_what_experts_and_unskilled_play_share_is_worth_nothing(data, play, tokenizer, tmp_path):
+def test_a_model_that_knows_play_pays_experts_and_charges_play(data, play, tokenizer, tmp_path):
     config = replace(video_config(data, tokenizer, tmp_path, 700), play=play)
     model = VideoRewardModel(load_bundle(train_video_model(config)), device="cpu", dtype="fp32")
     assert model.tasks == ("left", "right") and model.config.contrast
@@ -145,12 +145,33 @@ def test_play_that_does_not_fit_is_a_named_error(data, play, tokenizer, tmp_path
     config = video_config(data, tokenizer, tmp_path, 1)
     (tmp_path / "one").mkdir()
     shutil.copytree(play / "left", tmp_path / "one" / "left")
-    with pytest.raises(TrainingError, match=r"has the tasks \('left', 'right'\), .*\('left',\)"):
+    with pytest.raises(TrainingError, match=r"have the tasks \('left', 'right'\), .*\('left',\)"):
         train_video_model(replace(config, play=tmp_path / "one"))
     with pytest.raises(TrainingError, match="--play and --compositional"):
         train_video_model(replace(config, play=play, compositional=True))
     with pytest.raises(TrainingError, match="--last-frames: expected 4 or more"):
         train_video_model(replace(config, last_frames=3))
+
+
+def test_the_ends_are_learned_from_and_what_experts_leave_behind_is_play(
+    data, play, tokenizer, tmp_path, monkeypatch
+):
+    from viper_gym.training import video_model_steps as steps
+
+    made = []
+
+    class Spied(steps.WindowSampler):
+        def __init__(self, codes, *arguments, **options):
+            super().__init__(codes, *arguments, **options)
+            made.append({task: [len(c) for c in items] for task, items in codes.items()})
+            made.append(self._skipped)
+
+    monkeypatch.setattr(steps, "WindowSampler", Spied)
+    config = video_config(data, tokenizer, tmp_path, 1)
+    train_video_model(replace(config, play=play, last_frames=12))
+    lengths, skipped = made[:2]  # of training; 12 episodes of 16 frames a task, one held out
+    assert lengths["left"] == [16] * 11 and skipped["left"] == [4] * 11
+    assert lengths["left (play)"][:13] == [4] * 12 + [16] and set(skipped["left (play)"]) == {0}
 
 
 @pytest.mark.parametrize("which", ["tokenizer", "video-model"])

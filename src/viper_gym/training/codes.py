@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 
 from viper_gym.checkpoints.bundle import frozen
 from viper_gym.data.episodes import Episode
+from viper_gym.data.masks import recorded_masks
+from viper_gym.data.videos import load_folder
 from viper_gym.errors import TrainingError
 from viper_gym.models.frames import to_input
 from viper_gym.models.patch_vq import PatchVQ
@@ -42,6 +45,36 @@ def encode_episodes(
             parts.append(tokenizer.encode(to_input(part.to(device)), index))
         encoded.append(torch.cat(parts).cpu().numpy().astype(np.int16))
     return encoded
+
+
+def encode_play(
+    folder: Path,
+    tokenizer: FrameTokenizer,
+    tasks: tuple[str, ...],
+    masks: dict[str, Any],
+    min_frames: int,
+) -> dict[str, list[np.ndarray]]:
+    """Codes of unskilled play of every task: "TASK (play)" -> episodes, in the order of tasks.
+
+    Raises:
+        VideoDataError: the folder is unusable.
+        TrainingError: it has other tasks, or other masks than the experts' videos.
+    """
+    shape: Any = tokenizer.config
+    if recorded_masks(folder, shape.image_size) != masks:
+        raise TrainingError(
+            f"{folder} has other masks than the experts' videos (mask.png beside a task's): copy "
+            "them there"
+        )
+    episodes = load_folder(folder, shape.image_size, min_frames=min_frames)
+    if tuple(episodes) != tasks:
+        raise TrainingError(
+            f"the experts' videos have the tasks {tasks}, {folder} {tuple(episodes)}"
+        )
+    return {
+        f"{task} (play)": encode_episodes(tokenizer, items, number)
+        for number, (task, items) in enumerate(episodes.items())
+    }
 
 
 def recorded_preprocessing(
@@ -77,3 +110,12 @@ def serve(tokenizer: FrameTokenizer, tasks: int) -> FrameTokenizer:
     wider = PatchVQ(replace(tokenizer.config, num_tasks=tasks))
     wider.load_state_dict({**tokenizer.state_dict(), "background": one.repeat(tasks, 1, 1, 1)})
     return frozen(wider)
+
+
+@torch.no_grad()
+def round_to_half(tokenizer: FrameTokenizer) -> None:
+    """To what float16 keeps, before anything is encoded: of two codes that are nearly one, a
+    rounded tokenizer may take the other, in every cell of the background."""
+    for weight in (*tokenizer.parameters(), *tokenizer.buffers()):
+        if weight.is_floating_point():
+            weight.copy_(weight.half())

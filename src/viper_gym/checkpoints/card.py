@@ -44,6 +44,12 @@ def model_card(config: BundleConfig, repo_id: str | None = None, license: str | 
         if own
         else "not recorded in the bundle: its publisher should say here which videos they were"
     )
+    play = (
+        ", less that among videos of unskilled play, which the model was trained on as well: a log "
+        "likelihood ratio (Ren et al. 2019). All nats below are such ratios"
+        if config.contrast
+        else ""
+    )
     scored = config.policy.length(config.video_model.sequence_length)
     lines = [
         "---",
@@ -56,7 +62,7 @@ def model_card(config: BundleConfig, repo_id: str | None = None, license: str | 
         "# VIPER video reward model",
         "",
         "A tokenizer and an autoregressive video model trained on expert videos. The reward of a "
-        "step is the log-likelihood of the frame it returned (Escontrela et al. 2023).",
+        f"step is the log-likelihood of the frame it returned (Escontrela et al. 2023){play}.",
         "",
         "```python",
         *_usage(config, repo_id),

@@ -43,14 +43,18 @@ class Args:
     rollout: int = 128
     """steps an environment between updates"""
     learning_rate: float = 1e-3
+    """of the first update; it falls linearly to 0"""
     discount: float = 0.97
+    entropy: float = 0.01
+    """weight of the policy's entropy"""
     seed: int = 0
     out: Path = Path("runs/sb3_ppo_game")
     beta: float = 0.0
     """weight of the RND exploration bonus; 0 does without"""
-    clip_low: float | None = None
-    """lower bound of the scaled reward (0: best cheap behaviour, 1: expert); the upper one is 1.5;
-    the checkpoint's two if left out"""
+    clip_low: float | None = -2.0
+    """lower bound of the scaled reward (0: best cheap behaviour, 1: expert); the upper one is 1.5.
+    Random play is at 0 there, doing nothing at -0.5, single frames far below; None: the
+    checkpoint's two bounds"""
     final_episodes: int = 10
 
 
@@ -156,9 +160,9 @@ def main(args: Args) -> None:
         n_steps=args.rollout,
         batch_size=256,
         n_epochs=4,
-        learning_rate=args.learning_rate,
+        learning_rate=lambda left: left * args.learning_rate,
         gamma=args.discount,
-        ent_coef=0.01,
+        ent_coef=args.entropy,
         seed=args.seed,
         device="cpu",
     )

@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 from PIL import Image
 
 from viper_gym.benchmark.audit import Scored, TaskAudit
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from viper_gym.benchmark.cross_embodiment import CellScore
 
 SMOOTH = 9  # steps of the moving average drawn over the raw curve
+CURVE_POINTS = 60  # of a learning curve
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
@@ -229,20 +231,28 @@ def learning_curves(
 ) -> None:
     """Both returns against environment steps, a line a seed.
 
+    Of many episodes at most `CURVE_POINTS` means are drawn, each before a shade from the lowest
+    to the highest of its episodes.
+
     Args:
         curves: label -> (steps, task returns, VIPER returns).
         reference: the oracle's task return, drawn as a dashed line.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
     for label, (steps, task, viper) in curves.items():
-        left.plot(steps, task, label=label)
-        right.plot(steps, viper, label=label)
+        parts = min(CURVE_POINTS, len(steps))
+        x = [part.mean() for part in np.array_split(steps, parts)]
+        for axis, returns in ((left, task), (right, viper)):
+            groups = np.array_split(returns, parts)
+            axis.plot(x, [g.mean() for g in groups], label=label)
+            axis.fill_between(x, [g.min() for g in groups], [g.max() for g in groups], alpha=0.2)
     if reference is not None:
         left.axhline(reference, linestyle="--", color="grey", label="oracle")
     left.set_ylabel("task return (never seen by the agent)")
     right.set_ylabel("VIPER return (what it learns from)")
     for axis in (left, right):
         axis.set_xlabel("environment steps")
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     left.legend(fontsize=8)
     figure.suptitle(title)
     figure.savefig(path, dpi=90)

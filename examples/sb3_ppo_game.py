@@ -43,7 +43,8 @@ class Args:
     rollout: int = 128
     """steps an environment between updates"""
     learning_rate: float = 1e-3
-    """of the first update; it falls linearly to 0"""
+    anneal: bool = False
+    """let the learning rate fall linearly to 0"""
     discount: float = 0.97
     entropy: float = 0.01
     """weight of the policy's entropy"""
@@ -53,8 +54,7 @@ class Args:
     """weight of the RND exploration bonus; 0 does without"""
     clip_low: float | None = -2.0
     """lower bound of the scaled reward (0: best cheap behaviour, 1: expert); the upper one is 1.5.
-    Random play is at 0 there, doing nothing at -0.5, single frames far below; None: the
-    checkpoint's two bounds"""
+    Doing nothing is at -0.5 there, single frames far below; None: the checkpoint's two bounds"""
     final_episodes: int = 10
 
 
@@ -160,7 +160,7 @@ def main(args: Args) -> None:
         n_steps=args.rollout,
         batch_size=256,
         n_epochs=4,
-        learning_rate=lambda left: left * args.learning_rate,
+        learning_rate=lambda left: args.learning_rate * (left if args.anneal else 1.0),
         gamma=args.discount,
         ent_coef=args.entropy,
         seed=args.seed,

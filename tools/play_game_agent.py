@@ -13,6 +13,7 @@ from typing import Literal
 
 import gymnasium as gym
 import numpy as np
+import torch
 import tyro
 from stable_baselines3 import PPO
 
@@ -35,10 +36,10 @@ def score(args: Args, seed: int, model: PPO | None, deterministic: bool) -> tupl
         f"viper/atari-{args.game}-v0",
         checkpoint=None,
         observation="state",
-        max_episode_steps=50_000,
     )
     env = Places(env, args.game)
     env.action_space.seed(seed)
+    torch.manual_seed(seed)  # of the policy's own noise
     (observation, _), points, steps, done = env.reset(seed=seed), 0.0, 0, False
     while not done:
         action = env.action_space.sample()
@@ -46,6 +47,7 @@ def score(args: Args, seed: int, model: PPO | None, deterministic: bool) -> tupl
             action = int(model.predict(observation, deterministic=deterministic)[0])
         observation, reward, terminated, truncated, _ = env.step(action)
         points, steps, done = points + float(reward), steps + 1, terminated or truncated
+    env.close()
     return round(points), steps
 
 

@@ -1,4 +1,4 @@
-"""Curves of both returns from the metrics.jsonl files of `examples/sb3_sac_state.py`.
+"""Curves of both returns from the metrics.jsonl files of the examples.
 
     python tools/plot_results.py --runs runs/cartpole_0 runs/cartpole_1 --title cartpole_swingup \
         --oracle 855 --out docs/results/cartpole_swingup.png
@@ -35,7 +35,7 @@ def main(args: Args) -> None:
         for phase in ("final", "final as trained"):
             returns = [line["task_return"] for line in lines if line["phase"] == phase]
             if returns:
-                print(f"{run.name}: {phase}, task return {np.mean(returns):.0f} {returns}")
+                print(f"{run.name}: {phase}, task return {np.mean(returns):.1f} {returns}")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     learning_curves(curves, args.title, args.oracle, args.out)
 

@@ -240,6 +240,8 @@ def learning_curves(
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
     for label, (steps, task, viper) in curves.items():
+        if not len(steps):
+            continue  # no episode has ended yet
         parts = min(CURVE_POINTS, len(steps))
         x = [part.mean() for part in np.array_split(steps, parts)]
         for axis, returns in ((left, task), (right, viper)):

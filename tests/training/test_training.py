@@ -141,6 +141,25 @@ def test_a_model_that_knows_play_pays_experts_and_charges_play(data, play, token
     assert ratio[1] > 0.2 and ratio[-1] < -0.2, ratio
 
 
+def test_with_tampered_windows_a_ratio_of_several_frames_sees_motion(data, tokenizer, tmp_path):
+    for task in ("left", "right"):  # every place of the square, but no step as experts make it
+        for i in range(12):
+            Episode(moving_square(i, 3)).save(tmp_path / "play" / task / f"{i}.npz")
+    config = replace(
+        video_config(data, tokenizer, tmp_path / "out", 1000),
+        play=tmp_path / "play",
+        tampered=0.5,
+        model=replace(VIDEO, local_frames=2),
+    )
+    model = VideoRewardModel(load_bundle(train_video_model(config)), device="cpu", dtype="fp32")
+    walk = moving_square(5, 1, 4)
+    still, other = np.repeat(walk[1:2], 4, 0), walk[[2, 0, 3, 1]]
+    moves, rests, jumps = (
+        float(model.log_prob(video[None], "right")[0, 1:].mean()) for video in (walk, still, other)
+    )
+    assert moves > 0.5 and rests < -0.5 and jumps < -0.5, (moves, rests, jumps)
+
+
 def test_play_that_does_not_fit_is_a_named_error(data, play, tokenizer, tmp_path):
     config = video_config(data, tokenizer, tmp_path, 1)
     (tmp_path / "one").mkdir()
@@ -149,6 +168,8 @@ def test_play_that_does_not_fit_is_a_named_error(data, play, tokenizer, tmp_path
         train_video_model(replace(config, play=tmp_path / "one"))
     with pytest.raises(TrainingError, match="--play and --compositional"):
         train_video_model(replace(config, play=play, compositional=True))
+    with pytest.raises(TrainingError, match="--tampered is a share of the windows of play"):
+        train_video_model(replace(config, tampered=0.5))
     with pytest.raises(TrainingError, match="--last-frames: expected 4 or more"):
         train_video_model(replace(config, last_frames=3))
 

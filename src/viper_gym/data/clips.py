@@ -230,6 +230,18 @@ def show_any_code(
     return np.where(chosen[:, None], codes[:, None], windows)
 
 
+def tamper(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Windows (B, L, h, w) that nobody played: of each, one picture held still, or its frames in
+    another order; one as often as the other."""
+    tampered = windows.copy()
+    for row, window in enumerate(windows):
+        if rng.random() < 0.5:
+            tampered[row] = window[:1]
+        else:
+            tampered[row] = window[rng.permutation(len(window))]
+    return tampered
+
+
 def replace_context(
     windows: np.ndarray,
     frozen: float,

@@ -86,6 +86,10 @@ class VideoModelTraining:
     video likely (nothing moves, little is in view) is worth nothing. With `last_frames`, what
     experts leave behind counts as play, too. The paper has no such thing; every frame is scored
     twice"""
+    tampered: float = 0.0
+    """with `play`: share of the windows of play that are experts' own, held still or in another
+    order (`data.clips.tamper`), so that ratios of several frames see motion; contexts of play are
+    not replaced then"""
     ema_decay: float = 0.998
     """of the weights that are evaluated and written (averaged over the last steps)"""
     keep_best: bool = True
@@ -122,6 +126,8 @@ def train_video_model(config: VideoModelTraining) -> Path:
             f"--last-frames: expected {span} or more (what a window spans), got "
             f"{config.last_frames}"
         )
+    if config.tampered and config.play is None:
+        raise TrainingError("--tampered is a share of the windows of play: it goes with --play")
     if config.play is not None and config.compositional:
         raise TrainingError("--play and --compositional do not go together")
     episodes = load_folder(config.data, shape.image_size, min_frames=span)
@@ -153,6 +159,7 @@ def train_video_model(config: VideoModelTraining) -> Path:
         config.empty_context,
         config.waiting,
         config.any_code,
+        config.tampered,
         config.still_end,
         config.last_frames,
         config.play is not None,
@@ -237,6 +244,7 @@ class _Settings:
     empty_context: float
     waiting: float
     any_code: float
+    tampered: float
     still_end: int
     last_frames: int
     contrast: bool

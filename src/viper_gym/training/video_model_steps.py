@@ -18,6 +18,7 @@ from viper_gym.data.clips import (
     replace_context,
     show_any_code,
     skip_beginnings,
+    tamper,
 )
 from viper_gym.errors import TrainingError
 from viper_gym.models.composition import compose_classes
@@ -95,6 +96,14 @@ class VideoModelSteps:
         self._sampler = WindowSampler(
             train, *window, c.loop.seed, c.waiting, self._skipped(train, c.last_frames)
         )
+        experts = {t: train[t] for t in list(train)[: self._pictured]}
+        self._experts = WindowSampler(
+            experts,
+            *window[:2],
+            self._empty[: self._pictured],
+            c.loop.seed + 1,
+            skipped=self._skipped(experts, c.last_frames),
+        )
         self._held_out = WindowSampler(
             held_out, *window, 12345, skipped=self._skipped(held_out, c.last_frames)
         )
@@ -103,19 +112,40 @@ class VideoModelSteps:
         experts = list(codes)[: self._pictured]  # play has no end that would matter
         return {task: skip_beginnings(codes[task], last) for task in experts}
 
+    def _batch(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Windows (B, L, h, w), their classes (B,) and the weights of their frames (B, L)."""
+        c = self._config
+        windows, numbers, bare, begun = self._sampler.batch(step, c.batch_size)
+        rng = np.random.default_rng((c.loop.seed, step, 1))
+        windows = show_any_code(windows, c.any_code, c.model.codebook_size, rng)
+        # what is tampered with would be no cheaper among play if that did not stand still, either
+        learns = numbers < self._pictured if c.tampered else np.ones(len(numbers), bool)
+        windows[learns], weights = replace_context(
+            windows[learns],
+            c.frozen_context,
+            c.empty_context,
+            self._empty[numbers[learns]],
+            bare[learns],
+            rng,
+        )
+        begun[learns] *= weights
+        rows = ~learns & (rng.random(len(numbers)) < c.tampered)
+        if rows.any():
+            skilled = self._experts.batch(step, c.batch_size)
+            windows[rows] = tamper(skilled.codes[rows], rng)
+            numbers[rows] = skilled.tasks[rows] + self._pictured
+            begun[rows] = 1.0
+            begun[rows, 0] = 0.0  # a single picture of an expert is not play
+        return windows, numbers, begun
+
     def train_step(self, step: int, progress: float) -> dict[str, float]:
         c = self._config
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(c.learning_rate, step, progress)
         self.model.train()
-        windows, numbers, bare, begun = self._sampler.batch(step, c.batch_size)
-        rng = np.random.default_rng((c.loop.seed, step, 1))
-        windows = show_any_code(windows, c.any_code, c.model.codebook_size, rng)
-        windows, counted = replace_context(
-            windows, c.frozen_context, c.empty_context, self._empty[numbers], bare, rng
-        )
+        windows, numbers, weighed = self._batch(step)
         codes, tasks = self._tensors((windows, numbers))
-        weights = torch.from_numpy(counted * begun).to(codes.device)  # (B, L)
+        weights = torch.from_numpy(weighed).to(codes.device)  # (B, L)
         with self._accelerator.autocast():
             per_frame = -self._forward(codes, tasks).mean((2, 3))  # (B, L)
         loss = (per_frame * weights).sum() / weights.sum()

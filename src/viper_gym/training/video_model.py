@@ -121,15 +121,7 @@ def train_video_model(config: VideoModelTraining) -> Path:
     kind, known, trained_behind, tokenizer = load_tokenizer(config.tokenizer)
     shape: Any = tokenizer.config
     span = (config.model.sequence_length - 1) * config.frame_stride + 1
-    if 0 < config.last_frames < span:
-        raise TrainingError(
-            f"--last-frames: expected {span} or more (what a window spans), got "
-            f"{config.last_frames}"
-        )
-    if config.tampered and config.play is None:
-        raise TrainingError("--tampered is a share of the windows of play: it goes with --play")
-    if config.play is not None and config.compositional:
-        raise TrainingError("--play and --compositional do not go together")
+    _check(config, span)
     episodes = load_folder(config.data, shape.image_size, min_frames=span)
     shown = tuple(episodes)
     if shown != known:
@@ -215,6 +207,19 @@ def train_video_model(config: VideoModelTraining) -> Path:
 
     loop.run(trainable, write)
     return bundle_folder
+
+
+def _check(config: VideoModelTraining, span: int) -> None:
+    """Options that do not go together are a `TrainingError`; `span`: frames of a window."""
+    if 0 < config.last_frames < span:
+        raise TrainingError(
+            f"--last-frames: expected {span} or more (what a window spans), got "
+            f"{config.last_frames}"
+        )
+    if config.tampered and config.play is None:
+        raise TrainingError("--tampered is a share of the windows of play: it goes with --play")
+    if config.play is not None and config.compositional:
+        raise TrainingError("--play and --compositional do not go together")
 
 
 def _sums(config: VideoModelTraining, shown: tuple[str, ...]) -> Tensor | None:

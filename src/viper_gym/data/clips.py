@@ -13,6 +13,7 @@ import numpy as np
 from viper_gym.data.episodes import Episode
 
 ANY_CODE = 0.15  # share of still cells in `show_any_code`
+FAR = 4  # windows before and behind, from which `WindowSampler.tampered` takes frames
 
 
 class Split(NamedTuple):
@@ -146,17 +147,40 @@ class WindowSampler:
             waits = np.where(rng.random(size) < self._waiting, held, 0)
         for number, wait in zip(tasks, waits, strict=True):
             task = self.tasks[number]
-            ends = self._starts[task]
-            pick = int(rng.integers(ends[-1]))
-            episode = int(np.searchsorted(ends, pick, side="right"))
-            start = pick - (int(ends[episode - 1]) if episode else 0)
-            first = self._skipped[task][episode] + (0 if wait else start)
+            episode, start = self._place(task, rng)
+            first = self._skipped[task][episode] if wait else start
             places = self._stride * np.maximum(frames - wait, 0) + first
             windows.append(self._codes[task][episode][places])
             bare.append(self._bare[task][episode])
         counted = (frames == 0) | (frames > waits[:, None])
         stacked = np.stack(windows).astype(np.int64)
         return Windows(stacked, tasks, np.stack(bare), counted.astype(np.float32))
+
+    def tampered(self, step: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Codes (B, L, h, w) of windows that nobody plays, and their tasks (B,).
+
+        Half of them hold one frame still, half have frames of about the same time in any order.
+        """
+        rng = np.random.default_rng((self._seed, step))
+        tasks = (np.arange(size) + step) % len(self.tasks)
+        windows = []
+        for number in tasks:
+            task = self.tasks[number]
+            episode, start = self._place(task, rng)
+            codes = self._codes[task][episode]
+            places = start + rng.integers(-FAR * self._span, FAR * self._span + 1, self._length)
+            still = rng.random() < 0.5
+            places = np.clip(places, self._skipped[task][episode], len(codes) - 1)
+            windows.append(codes[np.full_like(places, start) if still else places])
+        return np.stack(windows).astype(np.int64), tasks
+
+    def _place(self, task: str, rng: np.random.Generator) -> tuple[int, int]:
+        """An episode of a task and the first frame of a window in it."""
+        ends = self._starts[task]
+        pick = int(rng.integers(ends[-1]))
+        episode = int(np.searchsorted(ends, pick, side="right"))
+        start = pick - (int(ends[episode - 1]) if episode else 0)
+        return episode, self._skipped[task][episode] + start
 
 
 def hold_end(codes: dict[str, list[np.ndarray]], frames: int) -> None:
@@ -228,18 +252,6 @@ def show_any_code(
     chosen &= (rng.random(len(windows)) < share)[:, None, None]
     codes = rng.integers(codebook_size, size=still.shape)
     return np.where(chosen[:, None], codes[:, None], windows)
-
-
-def tamper(windows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Windows (B, L, h, w) that nobody played: of each, one picture held still, or its frames in
-    another order; one as often as the other."""
-    tampered = windows.copy()
-    for row, window in enumerate(windows):
-        if rng.random() < 0.5:
-            tampered[row] = window[:1]
-        else:
-            tampered[row] = window[rng.permutation(len(window))]
-    return tampered
 
 
 def replace_context(

@@ -87,8 +87,8 @@ class VideoModelTraining:
     experts leave behind counts as play, too. The paper has no such thing; every frame is scored
     twice"""
     tampered: float = 0.0
-    """with `play`: share of the windows of play that are experts' own, held still or in another
-    order (`data.clips.tamper`), so that ratios of several frames see motion; contexts of play are
+    """with `play`: share of the windows of play that are experts' own, held still or in any order
+    (`WindowSampler.tampered`), so that ratios of several frames see motion; contexts of play are
     not replaced then"""
     ema_decay: float = 0.998
     """of the weights that are evaluated and written (averaged over the last steps)"""

@@ -18,7 +18,6 @@ from viper_gym.data.clips import (
     replace_context,
     show_any_code,
     skip_beginnings,
-    tamper,
 )
 from viper_gym.errors import TrainingError
 from viper_gym.models.composition import compose_classes
@@ -131,9 +130,8 @@ class VideoModelSteps:
         begun[learns] *= weights
         rows = ~learns & (rng.random(len(numbers)) < c.tampered)
         if rows.any():
-            skilled = self._experts.batch(step, c.batch_size)
-            windows[rows] = tamper(skilled.codes[rows], rng)
-            numbers[rows] = skilled.tasks[rows] + self._pictured
+            tampered, tasks = self._experts.tampered(step, c.batch_size)
+            windows[rows], numbers[rows] = tampered[rows], tasks[rows] + self._pictured
             begun[rows] = 1.0
             begun[rows, 0] = 0.0  # a single picture of an expert is not play
         return windows, numbers, begun

@@ -105,7 +105,7 @@ def audit_checkpoint(
     suite: str = "dmc",
     agents: Path | None = None,
 ) -> dict[str, Any]:
-    from viper_gym.benchmark.report import folder_source, run_audit, table, with_agents
+    from viper_gym.benchmark.report import folder_source, run_audit, with_agents
     from viper_gym.benchmark.suite_episodes import suite_episodes, unreachable
     from viper_gym.checkpoints.index import audited_tasks
     from viper_gym.likelihood.reward_model import VideoRewardModel
@@ -129,11 +129,18 @@ def audit_checkpoint(
         beyond = unreachable(suite) if folder is None else ()
         audits = run_audit(model, chosen, source, out, on_episode=tick, unreachable=beyond)
     if not quiet:
-        Console().print(table(audits))
-        for task, audit in audits.items():
-            for line in audit.verdict:
-                print(f"{task}: {line}")
+        print_audits(audits)
     return audits
+
+
+def print_audits(audits: dict[str, Any]) -> None:
+    """The table, then the verdicts in words."""
+    from viper_gym.benchmark.report import table
+
+    Console().print(table(audits))
+    for task, audit in audits.items():
+        for line in audit.verdict:
+            print(f"{task}: {line}")
 
 
 def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -> None:

@@ -273,3 +273,19 @@ def test_some_windows_wait_before_their_episode_begins():
     for window, weights in zip(seen, counted.tolist(), strict=True):
         assert weights == kinds.get(window, [1, 1, 1, 1])
         assert window in kinds or set(np.diff(window)) == {3}
+
+
+def test_tampered_windows_hold_a_frame_still_or_take_frames_of_about_the_same_time():
+    # every cell of a frame is its number, so that a window shows where it is from
+    episodes = [np.full((1, 1), 100 * e) + np.arange(100).reshape(-1, 1, 1) for e in range(3)]
+    sampler = WindowSampler(
+        {"a": episodes}, 4, 2, np.zeros((1, 1, 1), int), skipped={"a": [20, 20, 20]}
+    )
+    windows, tasks = sampler.tampered(0, 400)
+    numbers = windows[:, :, 0, 0]
+    still = (numbers == numbers[:, :1]).all(1)
+    assert set(tasks) == {0} and 0.4 < still.mean() < 0.6
+    assert (numbers // 100 == numbers[:, :1] // 100).all()  # of one episode
+    assert (numbers % 100 >= 20).all() and np.ptp(numbers, 1).max() <= 2 * 4 * 7
+    assert (np.diff(numbers[~still], axis=1) < 0).any(1).mean() > 0.8  # not in order
+    assert np.array_equal(windows, sampler.tampered(0, 400)[0])

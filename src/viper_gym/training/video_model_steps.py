@@ -95,14 +95,16 @@ class VideoModelSteps:
         self._sampler = WindowSampler(
             train, *window, c.loop.seed, c.waiting, self._skipped(train, c.last_frames)
         )
-        experts = {t: train[t] for t in list(train)[: self._pictured]}
-        self._experts = WindowSampler(
-            experts,
-            *window[:2],
-            self._empty[: self._pictured],
-            c.loop.seed + 1,
-            skipped=self._skipped(experts, c.last_frames),
-        )
+        self._experts: WindowSampler | None = None
+        if c.tampered:
+            experts = {t: train[t] for t in list(train)[: self._pictured]}
+            self._experts = WindowSampler(
+                experts,
+                *window[:2],
+                self._empty[: self._pictured],
+                c.loop.seed + 1,
+                skipped=self._skipped(experts, c.last_frames),
+            )
         self._held_out = WindowSampler(
             held_out, *window, 12345, skipped=self._skipped(held_out, c.last_frames)
         )
@@ -118,7 +120,7 @@ class VideoModelSteps:
         rng = np.random.default_rng((c.loop.seed, step, 1))
         windows = show_any_code(windows, c.any_code, c.model.codebook_size, rng)
         # what is tampered with would be no cheaper among play if that did not stand still, either
-        learns = numbers < self._pictured if c.tampered else np.ones(len(numbers), bool)
+        learns = (numbers < self._pictured) | (self._experts is None)
         windows[learns], weights = replace_context(
             windows[learns],
             c.frozen_context,
@@ -128,8 +130,8 @@ class VideoModelSteps:
             rng,
         )
         begun[learns] *= weights
-        rows = ~learns & (rng.random(len(numbers)) < c.tampered)
-        if rows.any():
+        if self._experts is not None:
+            rows = ~learns & (rng.random(len(numbers)) < c.tampered)
             tampered, tasks = self._experts.tampered(step, c.batch_size)
             windows[rows], numbers[rows] = tampered[rows], tasks[rows] + self._pictured
             begun[rows] = 1.0

@@ -99,12 +99,12 @@ def model_card(config: BundleConfig, repo_id: str | None = None, license: str | 
 
 
 def _own(config: BundleConfig) -> str:
-    """Tasks whose frames are scored with another window."""
+    """Tasks whose frames are scored with another window, or all of a window together."""
     length = config.video_model.sequence_length
     others = [
-        f"{task} {config.policy_of(task).length(length)}"
-        for task in config.tasks
-        if config.policy_of(task) != config.policy
+        f"{task} {policy.length(length)}{' together' if policy.mode == 'joint' else ''}"
+        for task, policy in ((task, config.policy_of(task)) for task in config.tasks)
+        if policy != config.policy
     ]
     return f"; {', '.join(others)}" if others else ""
 

@@ -289,3 +289,12 @@ def test_tampered_windows_hold_a_frame_still_or_take_frames_of_about_the_same_ti
     assert (numbers % 100 >= 20).all() and np.ptp(numbers, 1).max() <= 2 * 4 * 7
     assert (np.diff(numbers[~still], axis=1) < 0).any(1).mean() > 0.8  # not in order
     assert np.array_equal(windows, sampler.tampered(0, 400)[0])
+
+
+def test_tampered_windows_are_taken_where_something_moves():
+    """An expert who rests would be play otherwise: held still, that is what it plays."""
+    rests = np.minimum(np.arange(100), 60).reshape(-1, 1, 1)  # at rest from frame 60 on
+    sampler = WindowSampler({"a": [rests]}, 4, 2, np.zeros((1, 1, 1), int))
+    numbers = sampler.tampered(0, 400)[0][:, :, 0, 0]
+    still = (numbers == numbers[:, :1]).all(1)
+    assert 0.4 < still.mean() < 0.6 and numbers[still].max() < 60 <= numbers[~still].max()

@@ -13,6 +13,7 @@ import numpy as np
 from viper_gym.data.episodes import Episode
 
 ANY_CODE = 0.15  # share of still cells in `show_any_code`
+TRIES = 20  # places looked at for a window in which something moves
 FAR = 4  # windows before and behind, from which `WindowSampler.tampered` takes frames
 
 
@@ -160,14 +161,19 @@ class WindowSampler:
         """Codes (B, L, h, w) of windows that nobody plays, and their tasks (B,).
 
         Half of them hold one frame still, half have frames of about the same time in any order.
+        They are taken where something moves: an expert who rests is a window that is played.
         """
         rng = np.random.default_rng((self._seed, step))
         tasks = (np.arange(size) + step) % len(self.tasks)
         windows = []
         for number in tasks:
             task = self.tasks[number]
-            episode, start = self._place(task, rng)
-            codes = self._codes[task][episode]
+            for _ in range(TRIES):
+                episode, start = self._place(task, rng)
+                codes = self._codes[task][episode]
+                played = codes[start : start + self._span : self._stride]
+                if (played != played[0]).any():
+                    break
             places = start + rng.integers(-FAR * self._span, FAR * self._span + 1, self._length)
             still = rng.random() < 0.5
             places = np.clip(places, self._skipped[task][episode], len(codes) - 1)

@@ -57,6 +57,12 @@ METAWORLD_TASKS: dict[str, MetaWorldTask] = {
     "door_close": MetaWorldTask("door-close-v3", 1.0),
     "lever_pull": MetaWorldTask("lever-pull-v3", 1.0),
     "reach": MetaWorldTask("reach-v3", 1.0),
+    # what moves is large, and in the way of a hand that is where experts end
+    "button_press_topdown": MetaWorldTask("button-press-topdown-v3", 1.0),
+    "drawer_close": MetaWorldTask("drawer-close-v3", 1.0),
+    "drawer_open": MetaWorldTask("drawer-open-v3", 1.0),
+    "handle_press": MetaWorldTask("handle-press-v3", 1.0),
+    "window_close": MetaWorldTask("window-close-v3", 1.0),
 }
 
 

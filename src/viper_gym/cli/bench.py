@@ -71,6 +71,9 @@ class Bench:
     """of still and mask: bundles to compare, such as one of stride 1 and one of stride 4"""
     suite: Literal["dmc", "metaworld", "robosuite"] = "dmc"
     """of still: where the experts are from"""
+    mode: Literal["conditional", "joint"] | None = None
+    """of still: a frame given the window before it, or the whole window's frames together; the
+    checkpoint's own context if left out"""
     batch: tuple[int, ...] = (1, 8, 32)
     """environments scored together; of agents, the first number is taken"""
     dtype: tuple[str, ...] = ("fp32", "bf16")
@@ -202,12 +205,14 @@ class Bench:
         from viper_gym.benchmark.stand_still import StandStill, stand_still
         from viper_gym.benchmark.suite_episodes import AUDIT_SEED, FULL_AUDIT, suite_episodes
         from viper_gym.likelihood.reward_model import VideoRewardModel
+        from viper_gym.models.context import ContextPolicy
 
         count = {"expert": FULL_AUDIT["expert"]}
+        policy = ContextPolicy("exact", mode=self.mode) if self.mode else None
         found: dict[str, list[StandStill]] = {}
         for checkpoint in self.checkpoints or (self.checkpoint,):
             model = VideoRewardModel.from_pretrained(
-                checkpoint, task=self._first, device=self.device
+                checkpoint, task=self._first, device=self.device, policy=policy
             )
             tasks = self.tasks or model.tasks
             with progress(f"score {checkpoint}", len(tasks)) as tick:

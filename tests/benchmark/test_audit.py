@@ -8,7 +8,7 @@ import pytest
 
 from brightness import brightness_model, video
 from conftest import random_video_model, toy_bundle
-from viper_gym.benchmark.audit import audit_task, summary, verdict, worth
+from viper_gym.benchmark.audit import TaskAudit, audit_task, summary, verdict, worth
 from viper_gym.benchmark.calibration import (
     CEILINGS,
     FLOORS,
@@ -18,6 +18,7 @@ from viper_gym.benchmark.calibration import (
     with_bounds,
 )
 from viper_gym.benchmark.metrics import gap_in_deviations, share_of_pairs, spearman
+from viper_gym.benchmark.report import with_evaluation
 from viper_gym.benchmark.still import still_episodes
 from viper_gym.benchmark.suite_episodes import unreachable
 from viper_gym.checkpoints.bundle import Calibration, read_config
@@ -288,3 +289,29 @@ def test_where_the_environment_tells_success_the_sum_of_rewards_does_not(episode
 def test_without_a_success_to_tell_there_is_no_rank_correlation_with_it(episodes):
     audit, _ = audit_task(brightness_model(), "a", episodes)
     assert np.isnan(audit.spearman_success)
+
+
+def test_figures_of_other_tasks_stay_where_the_same_command_made_them():
+    audits = {task: TaskAudit(task, spearman=rank) for task, rank in (("a", 0.5), ("b", 0.6))}
+
+    def stored(config, tasks, command="audit B", chosen=True):
+        return with_evaluation(
+            config, {t: audits[t] for t in tasks}, command, tasks if chosen else ()
+        )
+
+    config = read_config(bundled_folder("dmc"))
+    one = stored(replace(config, evaluation={}), "a")
+    assert one.evaluation["command"] == "audit B --tasks a"
+    both = stored(one, "b")
+    assert both.evaluation["command"] == "audit B --tasks a b"
+    assert [f["spearman"] for f in both.evaluation["tasks"].values()] == [0.5, 0.6]
+    served = stored(both, "ab", chosen=False)
+    assert served.evaluation["command"] == "audit B"
+    audits["b"].spearman = 0.7
+    again = stored(served, "b")  # what the whole command covers still does
+    assert again.evaluation["command"] == "audit B"
+    assert [f["spearman"] for f in again.evaluation["tasks"].values()] == [0.5, 0.7]
+    assert list(stored(again, "a", chosen=False).evaluation["tasks"]) == ["a"]  # what is served now
+    elsewhere = stored(both, "b", command="audit C")
+    assert elsewhere.evaluation["command"] == "audit C --tasks b"
+    assert list(elsewhere.evaluation["tasks"]) == ["b"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,8 +117,22 @@ def table(audits: dict[str, TaskAudit]) -> Table:
 
 
 def with_evaluation(
-    config: BundleConfig, audits: dict[str, TaskAudit], command: str
+    config: BundleConfig, audits: dict[str, TaskAudit], command: str, chosen: Collection[str] = ()
 ) -> BundleConfig:
-    """The config with the audit's figures and the command that made them."""
-    figures = json.loads(to_json(audits))
-    return replace(config, evaluation={"command": command, **figures})
+    """The config with the audit's figures and the command that makes them all.
+
+    Figures of other tasks stay where the same command made them, but for the tasks it named.
+
+    Args:
+        command: without `--tasks`.
+        chosen: the tasks that were asked for by name.
+    """
+    before, named = config.evaluation, f"{command} --tasks "
+    whole = before.get("command") == command
+    alike = whole or before.get("command", "").startswith(named)
+    kept = before["tasks"] if chosen and alike else {}
+    new = json.loads(to_json(audits))["tasks"]
+    figures = {**kept, **new}
+    if chosen and not (whole and new.keys() <= kept.keys()):
+        command = named + " ".join(figures)
+    return replace(config, evaluation={"command": command, "tasks": figures})

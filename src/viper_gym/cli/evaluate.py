@@ -43,7 +43,8 @@ class Evaluate:
     """with --calibrate: always the full window, or a cache rebuilt when it is full (cheaper
     for long windows); recorded likewise"""
     write: bool = False
-    """store the figures in the bundle and its model card (a local folder)"""
+    """store the figures in the bundle and its model card (a local folder); with --tasks, those of
+    its other tasks stay"""
     out: Path = Path("runs/evaluate")
     workers: int = 2
     device: str = "auto"
@@ -76,7 +77,7 @@ class Evaluate:
             from viper_gym.benchmark.report import with_evaluation
             from viper_gym.checkpoints.card import model_card
 
-            config = with_evaluation(read_config(folder), audits, self._command())
+            config = with_evaluation(read_config(folder), audits, self._command(), self.tasks)
             write_config(config, folder)
             (folder / CARD).write_text(model_card(config))
         if self.json:
@@ -85,11 +86,10 @@ class Evaluate:
             print(to_json(audits))
 
     def _command(self) -> str:
-        """What repeats this audit."""
+        """What repeats this audit, of all tasks that the checkpoint serves."""
         source = f"--suite {self.suite}" if self.episodes is None else f"--episodes {self.episodes}"
-        chosen = f" --tasks {' '.join(self.tasks)}" if self.tasks else ""
         agents = "" if self.agents is None else f" --agents {self.agents}"
-        return f"viper-gym evaluate --checkpoint {self.checkpoint} {source}{agents}{chosen} --write"
+        return f"viper-gym evaluate --checkpoint {self.checkpoint} {source}{agents} --write"
 
 
 def audit_checkpoint(

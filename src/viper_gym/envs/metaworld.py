@@ -61,8 +61,6 @@ METAWORLD_TASKS: dict[str, MetaWorldTask] = {
     "button_press_topdown": MetaWorldTask("button-press-topdown-v3", 1.0),
     "drawer_close": MetaWorldTask("drawer-close-v3", 1.0),
     "drawer_open": MetaWorldTask("drawer-open-v3", 1.0),
-    "handle_press": MetaWorldTask("handle-press-v3", 1.0),
-    "window_close": MetaWorldTask("window-close-v3", 1.0),
 }
 
 

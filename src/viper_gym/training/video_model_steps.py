@@ -102,7 +102,8 @@ class VideoModelSteps:
                 experts,
                 *window[:2],
                 self._empty[: self._pictured],
-                c.loop.seed + 1,  # from whole episodes: nobody stops on the way, either
+                c.loop.seed + 1,
+                skipped=self._skipped(experts, c.last_frames),
             )
         self._held_out = WindowSampler(
             held_out, *window, 12345, skipped=self._skipped(held_out, c.last_frames)

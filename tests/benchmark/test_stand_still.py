@@ -22,12 +22,14 @@ def test_an_expert_who_gets_better_is_above_its_stopped_picture(model):
     found = stand_still(model, "a", [_lively(rising)])
     assert found is not None and found.stride == model.config.frame_stride
     assert found.wins == 1.0 and found.expert > found.frozen
+    assert found.wins_to_end == 1.0 and found.wins_from_start == 1.0
 
 
 def test_an_expert_who_gets_worse_is_below_it(model):
     falling = video(15 - np.arange(FRAMES) * 15 // FRAMES * 1.0)
     found = stand_still(model, "a", [_lively(falling)])
     assert found is not None and found.wins == 0.0
+    assert found.wins_to_end == 0.0 and found.wins_from_start == 0.0
     assert all(a <= 0 for a in found.advantage[2:])
 
 
@@ -42,6 +44,14 @@ def test_the_stopped_half_of_a_clip_is_its_last_picture():
     assert (clips.frozen[:, :8] == clips.real[:, :8]).all()
     assert (clips.frozen[:, 8:] == clips.real[:, 7:8]).all()
     assert (np.sort(clips.shuffled, 1) == np.sort(clips.real, 1)).all()
+
+
+def test_an_expert_whose_way_is_bad_and_whose_end_is_good(model):
+    """Stopping pays while he moves, and not until the end of the episode."""
+    level = np.concatenate([np.full(8, 6.0), 6 - np.arange(52) / 10, np.full(240, 15.0)])
+    found = stand_still(model, "a", [_lively(video(level))])
+    assert found is not None and found.wins < 1.0
+    assert found.wins_to_end == 1.0 and found.wins_from_start == 1.0
 
 
 def test_the_figure_shows_every_checkpoint(model, tmp_path):

@@ -2,7 +2,7 @@
 
 The paper's section 4.2: with frames close together the likeliest next frame is the last one
 again, and standing still pays. So clips of a moving expert are scored as they are, stopped in
-the middle, and shuffled.
+the middle, and shuffled; and his episodes beside the same ones stopped there for good.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ class Clips:
     """the first `span` frames, then the last of these again and again"""
     shuffled: np.ndarray
     span: int
+    stops: tuple[tuple[int, int], ...]
+    """of each clip: its expert and the frame it stops at"""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,12 @@ class StandStill:
     frozen: float
     wins: float
     """share of clips in which the expert is above its frozen counterpart there"""
+    wins_from_start: float
+    """share of pairs of an expert's episode and one that stays at an expert's first picture in
+    which the expert's mean is the higher one"""
+    wins_to_end: float
+    """share of stops in the middle of a movement after which the rest of the episode is less
+    likely than what the expert did instead"""
     advantage: tuple[float, ...]
     """expert above frozen, by the number of steps since the picture stopped (1, 2, …)"""
 
@@ -50,8 +58,8 @@ class StandStill:
 def moving_clips(experts: list[Episode], span: int, length: int = CLIP) -> Clips | None:
     """Clips of `span + length` frames in which the last `length` move; None if there are none."""
     rng = np.random.default_rng(0)
-    real, frozen, shuffled = [], [], []
-    for episode in experts:
+    real, frozen, shuffled, stops = [], [], [], []
+    for index, episode in enumerate(experts):
         frames = episode.frames
         for start in range(0, len(frames) - span - length, 4 * CLIP):
             clip = frames[start : start + span + length]
@@ -62,6 +70,7 @@ def moving_clips(experts: list[Episode], span: int, length: int = CLIP) -> Clips
                 np.concatenate([clip[:span], np.repeat(clip[span - 1 : span], length, 0)])
             )
             shuffled.append(clip[rng.permutation(len(clip))])
+            stops.append((index, start + span - 1))
     if not real:
         return None
     pick = rng.permutation(len(real))[:MOST]
@@ -69,7 +78,8 @@ def moving_clips(experts: list[Episode], span: int, length: int = CLIP) -> Clips
     def picked(items: list[np.ndarray]) -> np.ndarray:
         return np.stack([items[i] for i in pick])
 
-    return Clips(picked(real), picked(frozen), picked(shuffled), span)
+    kept = tuple(stops[i] for i in pick)
+    return Clips(picked(real), picked(frozen), picked(shuffled), span, kept)
 
 
 def shares_against_frozen_and_shuffled(
@@ -95,6 +105,13 @@ def stand_still(model: VideoRewardModel, task: str, experts: list[Episode]) -> S
     real, frozen = (model.log_prob(c, task)[:, span:] for c in (clips.real, clips.frozen))
     at_rest = slice(span - 1, None)  # every frame of the window is the same picture by now
     means = real[:, at_rest].mean(1), frozen[:, at_rest].mean(1)
+    whole = [model.log_prob(e.frames[None], task)[0] for e in experts]
+    at_start = [_stopped(model, task, e, 0).mean() for e in experts]
+    from_start = np.array([w.mean() for w in whole])[:, None] > np.array(at_start)  # (E, E)
+    to_end = [
+        whole[i][t + 1 :].mean() > _stopped(model, task, experts[i], t)[t + 1 :].mean()
+        for i, t in clips.stops
+    ]
     return StandStill(
         task,
         model.config.frame_stride,
@@ -102,8 +119,17 @@ def stand_still(model: VideoRewardModel, task: str, experts: list[Episode]) -> S
         float(means[0].mean()),
         float(means[1].mean()),
         float((means[0] > means[1]).mean()),
+        float(from_start.mean()),
+        float(np.mean(to_end)),
         tuple(float(v) for v in (real - frozen).mean(0)),
     )
+
+
+def _stopped(model: VideoRewardModel, task: str, episode: Episode, stop: int) -> np.ndarray:
+    """Log-probabilities (T,) of an episode that stays at frame `stop` from then on."""
+    frames = episode.frames.copy()
+    frames[stop + 1 :] = frames[stop]
+    return model.log_prob(frames[None], task)[0]
 
 
 def _span(model: VideoRewardModel) -> int:

@@ -229,16 +229,21 @@ class Bench:
             rows = [{"checkpoint": n, **asdict(r)} for n, items in found.items() for r in items]
             print(json.dumps(rows, indent=2))
             return
-        table = Table("checkpoint", "stride", "task", "clips", "expert", "stopped", "expert wins")
+        table = Table(
+            "checkpoint", "stride", "task", "clips", "expert", "stopped", "expert wins",
+            "stopped for good", "never moved",
+        )  # fmt: skip
         for name, items in found.items():
             for r in items:
                 table.add_row(
                     name, str(r.stride), r.task, str(r.clips), f"{r.expert:.1f}",
-                    f"{r.frozen:.1f}", f"{r.wins:.2f}",
+                    f"{r.frozen:.1f}", f"{r.wins:.2f}", f"{r.wins_to_end:.2f}",
+                    f"{r.wins_from_start:.2f}",
                 )  # fmt: skip
         Console().print(table)
         stand_still_figure({n: r for n, r in found.items() if r}, self.out / "still.png")
-        print("nats a frame, once nothing but the stopped picture is in the window;")
+        print("nats a frame, once nothing but the stopped picture is in the window; how often the")
+        print("expert wins there, against stopping until the episode ends, and against its start;")
         print(f"step by step: {self.out / 'still.png'}")
 
     def _mask(self) -> None:

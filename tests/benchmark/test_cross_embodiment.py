@@ -9,6 +9,7 @@ from conftest import SIZE, random_video_model, toy_bundle
 from viper_gym.benchmark.cross_embodiment import (
     CellScore,
     CrossEmbodiment,
+    _link,
     _same_settings,
     conditions,
     score_cell,
@@ -16,6 +17,7 @@ from viper_gym.benchmark.cross_embodiment import (
 )
 from viper_gym.benchmark.figures import cross_embodiment_figure
 from viper_gym.data.episodes import Episode
+from viper_gym.data.videos import load_folder
 from viper_gym.errors import TrainingError, UnknownTask, VideoDataError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
@@ -74,6 +76,22 @@ def test_the_figure_shows_every_cell_and_seed(tmp_path):
     ]
     dots = [line.get_ydata().tolist() for line in figure.axes[1].lines if line.get_marker() == "o"]
     assert dots == [[0.45, 0.45], [0.5, 0.5]]
+
+
+def test_episodes_of_all_behaviours_are_in_the_folder_that_is_learned(tmp_path, rng):
+    """Seeds name the files, so those of two behaviours are called the same."""
+    files: dict[str, list] = {"expert": [], "play": []}
+    for kind, behaviours in {"expert": ("diverse",), "play": ("zero", "random")}.items():
+        for behaviour in behaviours:
+            files[kind].append(tmp_path / kind / "panda_lift" / behaviour / "episode_1.npz")
+            frames = rng.integers(0, 256, (9, SIZE, SIZE, 3), dtype=np.uint8)
+            Episode(frames, np.zeros(8, np.float32)).save(files[kind][-1])
+    experts, play = ({"panda_lift": files[kind]} for kind in ("expert", "play"))
+    seen = load_folder(_link(tmp_path / "seen", experts, play), SIZE, min_frames=1)
+    assert len(seen["panda_lift"]) == 3
+    again = load_folder(_link(tmp_path / "seen", experts), SIZE, min_frames=1)
+    assert len(again["panda_lift"]) == 1
+    assert all(f.exists() for f in files["play"])
 
 
 def test_a_trials_results_are_not_taken_for_another_runs(tmp_path):

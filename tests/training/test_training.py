@@ -166,8 +166,6 @@ def test_play_that_does_not_fit_is_a_named_error(data, play, tokenizer, tmp_path
     shutil.copytree(play / "left", tmp_path / "one" / "left")
     with pytest.raises(TrainingError, match=r"have the tasks \('left', 'right'\), .*\('left',\)"):
         train_video_model(replace(config, play=tmp_path / "one"))
-    with pytest.raises(TrainingError, match="--play and --compositional"):
-        train_video_model(replace(config, play=play, compositional=True))
     with pytest.raises(TrainingError, match="--tampered is a share of the windows of play"):
         train_video_model(replace(config, tampered=0.5))
     with pytest.raises(TrainingError, match="--last-frames: expected 4 or more"):

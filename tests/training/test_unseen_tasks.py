@@ -84,6 +84,22 @@ def test_the_bundle_serves_the_unseen_pair_by_the_sum_of_its_words(folders):
     assert np.isfinite(scores).all() and not np.allclose(scores[0], scores[3], atol=1e-4)
 
 
+def test_unskilled_play_has_words_of_its_own(folders):
+    """Classes are experts' of every task, then the same of play: the unseen pair is in between."""
+    play = folders / "data"  # who plays like the experts is neither likelier nor less likely
+    found = train_video_model(config(folders, "play", 150, play=play, tampered=0.2))
+    bundle = load_bundle(found)
+    assert bundle.config.contrast and bundle.config.tasks == (*SEEN, "blue_right")
+    experts, played = bundle.video_model.norm.scale.chunk(2)  # (tasks, D) each
+    assert (experts - played).abs().max() > 1e-3  # `tampered` is among the latter alone
+    for blue_left, red_left, red_right, blue_right in (experts, played):
+        assert (red_right - red_left).abs().max() > 1e-3
+        torch.testing.assert_close(blue_right, blue_left + red_right - red_left)
+    video = moving("blue_right", 0)[None]
+    ratio = VideoRewardModel(bundle, device="cpu", dtype="fp32").log_prob(video, "blue_right")
+    assert np.isfinite(ratio).all() and (ratio[:, 1:] != 0).any()
+
+
 def test_what_does_not_fit_is_named(folders):
     with pytest.raises(TrainingError, match="there is video of red_left"):
         train_video_model(config(folders, "x", unseen=("red_left",)))

@@ -25,6 +25,7 @@ from viper_gym.envs.collect import collect
 from viper_gym.envs.robosuite import ROBOSUITE_TASKS, robosuite_task
 from viper_gym.errors import TrainingError, VideoDataError
 from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.models.context import ContextPolicy
 from viper_gym.training.loop import LoopConfig
 from viper_gym.training.tokenizer import TokenizerTraining, train_tokenizer
 from viper_gym.training.video_model import SMALL, VideoModelTraining, train_video_model
@@ -33,6 +34,8 @@ SUITE = "robosuite"
 # As for RLBench (paper Table 2): four frames, four control steps apart. With stride 1 a model
 # finds standing still as likely as moving (paper section 4.2).
 WINDOW, STRIDE = 4, 4
+PLAY = {"random": 3, "constant": 3, "small": 1, "zero": 1}  # parts of unskilled play
+TAMPERED = 0.4  # share of play that is experts' windows, held still or in any order
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,9 @@ class CrossEmbodiment:
     video_model_minutes: float = 12.0
     episodes: int = 50
     """successful ones of a script, a cell"""
+    play: int = 0
+    """episodes of unskilled play, a cell that is shown; if any, what is scored is by how much
+    likelier than in play the frames of a window are among experts (`VideoModelTraining.play`)"""
     expert: int = 15
     """episodes that are scored"""
     random: int = 15
@@ -115,6 +121,7 @@ def run(
             cell, "diverse", settings.episodes, settings.data / "train",
             first_seed=TRAINING_SEED, workers=workers, suite=SUITE,
         )  # fmt: skip
+    play = _collect_play(settings, workers, tick) if settings.play else {}
     tick(f"episodes of {settings.cell} to score")
     counts = {"expert": settings.expert, "random": settings.random, "graded": settings.graded}
     scored = suite_episodes(
@@ -127,8 +134,10 @@ def run(
         done = folder / "score.json"
         if not done.exists():
             tick(f"{condition}, seed {settings.seed}")
-            bundle = _train(settings, {cell: files[cell] for cell in cells}, folder)
-            model = VideoRewardModel.from_pretrained(bundle)
+            videos = {cell: files[cell] for cell in cells}
+            bundle = _train(settings, videos, {c: play[c] for c in cells if play}, folder)
+            policy = ContextPolicy("exact", mode="joint") if play else None
+            model = VideoRewardModel.from_pretrained(bundle, policy=policy)
             score = score_cell(model, settings.cell, runs)
             rollout_gif(model, settings.cell, runs["expert"][0], folder / "rollout.gif", seen=1)
             written = done.with_suffix(".tmp")
@@ -192,18 +201,46 @@ def _same_settings(settings: CrossEmbodiment, out: Path) -> None:
     path.write_text(now)
 
 
-def _train(settings: CrossEmbodiment, cells: dict[str, list[Path]], folder: Path) -> Path:
+def _collect_play(
+    settings: CrossEmbodiment, workers: int, tick: Callable[[str], None]
+) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for cell in ROBOSUITE_TASKS:
+        tick(f"unskilled play of {cell}")
+        for behaviour, parts in PLAY.items():
+            number = max(1, settings.play * parts // sum(PLAY.values()))
+            found.setdefault(cell, []).extend(
+                collect(
+                    cell, behaviour, number, settings.data / "play",
+                    first_seed=TRAINING_SEED, workers=workers, suite=SUITE,
+                )
+            )  # fmt: skip
+    return found
+
+
+def _link(folder: Path, *videos: dict[str, list[Path]]) -> Path:
+    """A folder of videos as `train` reads it, of links to episodes of (…/CELL/BEHAVIOUR/FILE)."""
+    shutil.rmtree(folder, ignore_errors=True)  # links only
+    for cells in videos:
+        for cell, files in cells.items():
+            for file in files:
+                link = folder / cell / file.parent.name / file.name
+                link.parent.mkdir(parents=True, exist_ok=True)
+                os.symlink(file.resolve(), link)
+    return folder
+
+
+def _train(
+    settings: CrossEmbodiment,
+    cells: dict[str, list[Path]],
+    play: dict[str, list[Path]],
+    folder: Path,
+) -> Path:
     """Tokenizer and video model of the files of some cells; the bundle's folder."""
-    data = folder / "data"
-    shutil.rmtree(data, ignore_errors=True)  # links only
-    for cell, files in cells.items():
-        (data / cell).mkdir(parents=True)
-        for file in files:
-            os.symlink(file.resolve(), data / cell / file.name)
     loop = LoopConfig(seed=settings.seed, resume=True, eval_every=1000)
     tokenizer = train_tokenizer(
         TokenizerTraining(
-            data=data,
+            data=_link(folder / "seen", cells, play),
             preset="small-fine",
             shared_background=True,
             loop=replace(loop, out=folder / "tokenizer", max_minutes=settings.tokenizer_minutes),
@@ -211,7 +248,9 @@ def _train(settings: CrossEmbodiment, cells: dict[str, list[Path]], folder: Path
     )
     return train_video_model(
         VideoModelTraining(
-            data=data,
+            data=_link(folder / "data", cells),
+            play=_link(folder / "play", play) if play else None,
+            tampered=TAMPERED if play else 0.0,
             tokenizer=tokenizer,
             model=replace(SMALL, sequence_length=WINDOW),
             frame_stride=STRIDE,

@@ -30,6 +30,9 @@ class CrossEmbodimentCommand:
     video_model_minutes: float = 12.0
     episodes: int = 50
     """a cell, to train on"""
+    play: int = 0
+    """episodes of unskilled play a cell that is shown; if any, frames are scored by how much
+    likelier than in play they are among experts"""
     data: Path = Path("data/robosuite")
     out: Path = Path("runs/cross-embodiment")
     workers: int = 2
@@ -48,6 +51,7 @@ class CrossEmbodimentCommand:
             tokenizer_minutes=self.tokenizer_minutes,
             video_model_minutes=self.video_model_minutes,
             episodes=self.episodes,
+            play=self.play,
             data=self.data,
             out=self.out,
         )

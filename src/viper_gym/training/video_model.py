@@ -218,8 +218,6 @@ def _check(config: VideoModelTraining, span: int) -> None:
         )
     if config.tampered and config.play is None:
         raise TrainingError("--tampered is a share of the windows of play: it goes with --play")
-    if config.play is not None and config.compositional:
-        raise TrainingError("--play and --compositional do not go together")
 
 
 def _sums(config: VideoModelTraining, shown: tuple[str, ...]) -> Tensor | None:
@@ -230,9 +228,10 @@ def _sums(config: VideoModelTraining, shown: tuple[str, ...]) -> Tensor | None:
     if not config.compositional:
         return None
     try:
-        return sums_of_words((*shown, *config.unseen), shown)
+        sums = sums_of_words((*shown, *config.unseen), shown)
     except ValueError as error:
         raise TrainingError(f"--compositional: {error}") from error
+    return sums if config.play is None else torch.block_diag(sums, sums)  # play has its own words
 
 
 @dataclass(frozen=True)

@@ -166,9 +166,12 @@ class VideoModelSteps:
             average.lerp_(current.to(average.dtype), 1.0 - decay)
 
     def _tensors(self, batch: tuple[np.ndarray, np.ndarray]) -> tuple[Tensor, Tensor | None]:
-        device = self._accelerator.device
-        tasks = torch.from_numpy(batch[1]).to(device) if self._config.model.num_classes else None
-        return torch.from_numpy(batch[0]).to(device), tasks
+        """Codes on the device, and the classes of numbers in the order of `codes`."""
+        device, c = self._accelerator.device, self._config
+        codes, numbers = batch
+        classes = numbers + np.where(numbers < self._pictured, 0, len(c.unseen))  # they are between
+        tasks = torch.from_numpy(classes).to(device) if c.model.num_classes else None
+        return torch.from_numpy(codes).to(device), tasks
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from viper_gym.benchmark.metrics import share_of_pairs
 from viper_gym.data.episodes import Episode
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
@@ -106,11 +107,15 @@ def stand_still(model: VideoRewardModel, task: str, experts: list[Episode]) -> S
     at_rest = slice(span - 1, None)  # every frame of the window is the same picture by now
     means = real[:, at_rest].mean(1), frozen[:, at_rest].mean(1)
     whole = [model.log_prob(e.frames[None], task)[0] for e in experts]
-    at_start = [_stopped(model, task, e, 0).mean() for e in experts]
-    from_start = np.array([w.mean() for w in whole])[:, None] > np.array(at_start)  # (E, E)
+    first = np.stack([np.repeat(e.frames[:1], span + CLIP // 2, 0) for e in experts])
+    stays = [
+        _to_end(values, len(e.frames)).mean()
+        for values, e in zip(model.log_prob(first, task), experts, strict=True)
+    ]
+    goes_on = np.array([values.mean() for values in whole])
     to_end = [
-        whole[i][t + 1 :].mean() > _stopped(model, task, experts[i], t)[t + 1 :].mean()
-        for i, t in clips.stops
+        whole[i][t + 1 :].mean() > _to_end(values, len(whole[i]) - t - 1).mean()
+        for values, (i, t) in zip(frozen, clips.stops, strict=True)
     ]
     return StandStill(
         task,
@@ -119,17 +124,17 @@ def stand_still(model: VideoRewardModel, task: str, experts: list[Episode]) -> S
         float(means[0].mean()),
         float(means[1].mean()),
         float((means[0] > means[1]).mean()),
-        float(from_start.mean()),
+        share_of_pairs(goes_on, np.array(stays)),
         float(np.mean(to_end)),
         tuple(float(v) for v in (real - frozen).mean(0)),
     )
 
 
-def _stopped(model: VideoRewardModel, task: str, episode: Episode, stop: int) -> np.ndarray:
-    """Log-probabilities (T,) of an episode that stays at frame `stop` from then on."""
-    frames = episode.frames.copy()
-    frames[stop + 1 :] = frames[stop]
-    return model.log_prob(frames[None], task)[0]
+def _to_end(values: np.ndarray, length: int) -> np.ndarray:
+    """Log-probabilities of a picture that stopped, (length,), of the first of them: once nothing
+    else is in the window they repeat."""
+    rest = np.full(max(0, length - len(values)), values[-CLIP // 2 :].mean())
+    return np.concatenate([values, rest])[:length]
 
 
 def _span(model: VideoRewardModel) -> int:

@@ -41,10 +41,12 @@ class CrossEmbodimentCommand:
     def run(self) -> None:
         from viper_gym.benchmark.cross_embodiment import CrossEmbodiment, conditions, run
         from viper_gym.benchmark.figures import cross_embodiment_figure
+        from viper_gym.envs.gl import configure_headless_gl
         from viper_gym.optional import require
 
         for cell in self.cells:
             conditions(cell)  # an unknown name fails before the long work
+        configure_headless_gl()  # before robosuite, which imports MuJoCo
         require("robosuite", extra="robosuite", apart=True)
 
         first = CrossEmbodiment(

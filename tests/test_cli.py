@@ -53,6 +53,19 @@ def test_train_help_comes_from_the_dataclasses():
     assert "paper-atari" in viper("train", "tokenizer", "--help").stdout
 
 
+def test_what_stopping_pays_is_counted_and_drawn(tmp_path):
+    pytest.importorskip("metaworld", reason='needs the extra "metaworld"')
+    command = ("bench", "still", "--suite", "metaworld", "--tasks", "door_close", "--experts", "2")
+    found = viper(*command, "--checkpoint", "metaworld", "--out", tmp_path)
+    assert found.returncode == 0, found.stderr
+    assert "from the start" in found.stdout and (tmp_path / "still.png").stat().st_size > 10_000
+    (row,) = json.loads(
+        viper(*command, "--checkpoint", "metaworld", "--out", tmp_path, "--json").stdout
+    )
+    assert row["task"] == "door_close" and row["clips"] > 0 and row["stride"] == 4
+    assert row["wins_from_start"] == 1.0  # a door that stays open is what nobody is paid for
+
+
 def test_tasks_as_json():
     rows = json.loads(viper("tasks", "--json").stdout)
     assert {"id", "checkpoint", "oracle_return", "paper_expert_return"} < set(rows[0])

@@ -71,6 +71,8 @@ class Bench:
     """of still and mask: bundles to compare, such as one of stride 1 and one of stride 4"""
     suite: Literal["dmc", "metaworld", "robosuite"] = "dmc"
     """of still: where the experts are from"""
+    experts: int = 12
+    """of still: episodes a task"""
     mode: Literal["conditional", "joint"] | None = None
     """of still: a frame given the window before it, or the whole window's frames together; the
     checkpoint's own context if left out"""
@@ -203,11 +205,11 @@ class Bench:
     def _still(self) -> None:
         from viper_gym.benchmark.figures import stand_still_figure
         from viper_gym.benchmark.stand_still import StandStill, stand_still
-        from viper_gym.benchmark.suite_episodes import AUDIT_SEED, FULL_AUDIT, suite_episodes
+        from viper_gym.benchmark.suite_episodes import AUDIT_SEED, suite_episodes
         from viper_gym.likelihood.reward_model import VideoRewardModel
         from viper_gym.models.context import ContextPolicy
 
-        count = {"expert": FULL_AUDIT["expert"]}
+        count = {"expert": self.experts}
         policy = ContextPolicy("exact", mode=self.mode) if self.mode else None
         found: dict[str, list[StandStill]] = {}
         for checkpoint in self.checkpoints or (self.checkpoint,):

@@ -108,11 +108,30 @@ def test_experts_are_seen_at_rest_once_they_have_succeeded(tmp_path):
                       suite="metaworld")  # fmt: skip
     episode = Episode.load(path)
     suite = find_suite("metaworld")
-    moved = (np.abs(np.diff(episode.frames.astype(int), axis=0)).max(-1) > 16).sum((1, 2))
+    moved = _moved(episode)
     assert len(moved) == STEPS  # scored experts rest to the end; training videos for `rest_steps`
     at_work = moved[10:30].mean()
     assert moved[-20:].mean() < 0.2 * at_work and at_work > 10
     assert episode.meta["success_steps"] >= suite.rest_steps
+
+
+@pytest.mark.usefixtures("metaworld")
+def test_the_ladders_experts_rest_as_experts_do(tmp_path):
+    """Scripts go on after success, as nobody is shown: an expert who takes over must not."""
+    from viper_gym.data.episodes import Episode
+
+    paths = collect("door_close", "graded", 12, tmp_path, first_seed=200_000, workers=0,
+                    suite="metaworld")  # fmt: skip
+    episodes = [Episode.load(path) for path in paths]
+    taken_over = [e for e in episodes if ", expert after" in e.meta["note"]]
+    succeeded = [e for e in taken_over if e.meta["success_steps"] > 40]
+    assert succeeded and len(succeeded) < len(episodes)
+    for episode in succeeded:
+        assert len(episode.frames) == STEPS + 1
+        moved = _moved(episode)
+        at = int(episode.meta["note"].split()[-1])
+        at_work = moved[at + 5 : at + 25].mean()
+        assert moved[-20:].mean() < 0.2 * at_work and at_work > 5, episode.meta["note"]
 
 
 @pytest.mark.usefixtures("metaworld")
@@ -162,3 +181,8 @@ def test_a_process_with_open_environments_ends_in_silence(order):
     script += "\n".join(lines[x] for x in order)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+
+
+def _moved(episode) -> np.ndarray:
+    """Pixels that change at every step, int (T,)."""
+    return (np.abs(np.diff(episode.frames.astype(int), axis=0)).max(-1) > 16).sum((1, 2))

@@ -21,6 +21,7 @@ def record_episode(
     warmup: Policy | None = None,
     warmup_steps: int = 0,
     settle: int | None = None,
+    settle_from: int = 0,
     rest: Callable[[Any, np.ndarray, int], np.ndarray] | None = None,
     rest_steps: int = 0,
 ) -> Episode:
@@ -34,6 +35,7 @@ def record_episode(
         warmup: acts for `warmup_steps` steps before the recording begins, so that it
             starts where a learner may be (docs/decisions.md, "diverse experts").
         settle: steps behind the first `info["success"]` after which the policy is stopped.
+        settle_from: step before which a success stops nobody.
         rest: from the environment, the action before and the steps at rest so far to the
             action that holds the pose.
         rest_steps: steps of it, recorded behind those of the policy where it was stopped.
@@ -64,7 +66,8 @@ def record_episode(
         if "success" in info:
             meta["success_steps"] = meta.get("success_steps", 0) + bool(info["success"])
             meta["success"] = meta["success_steps"] > 0
-            if settle is not None and info["success"] and left > settle:
+            done = info["success"] and len(rewards) > settle_from
+            if settle is not None and done and left > settle:
                 left, resting = settle, rest_steps
         if terminated or truncated:
             break

@@ -105,6 +105,8 @@ class EpisodePlan:
     warmup: Policy | None = None
     warmup_steps: int = 0
     note: str = ""
+    expert_from: int | None = None
+    """step from which on nobody but an expert acts, who stops where he is done (`Suite.settle`)"""
 
 
 _Plan = Callable[[Policy, int, EpisodeRecipe, np.random.Generator], EpisodePlan]
@@ -124,15 +126,14 @@ def _diverse(
     policy = Noisy(oracle, sigma)
     if rng.random() < 0.25:
         note = f"first {recipe.skipped} steps left out, noise {sigma}"
-        return EpisodePlan(policy, recipe.episode - recipe.skipped, oracle, recipe.skipped, note)
+        return EpisodePlan(policy, recipe.episode - recipe.skipped, oracle, recipe.skipped, note, 0)
     hold = int(rng.choice([5, 10, 25]))
     warmup: Policy = Held(size, amplitude=float(rng.uniform(0.6, 1.0)), hold=hold)
     if rng.random() < 0.5:  # a learner that half knows the task
         warmup = Mixed(oracle, warmup, probability=float(rng.uniform(0.3, 0.8)))
     steps = int(rng.integers(*recipe.push))
-    return EpisodePlan(
-        policy, recipe.pushed_episode, warmup, steps, f"pushed {steps} steps, noise {sigma}"
-    )
+    note = f"pushed {steps} steps, noise {sigma}"
+    return EpisodePlan(policy, recipe.pushed_episode, warmup, steps, note, 0)
 
 
 def _graded(
@@ -151,9 +152,9 @@ def _graded(
         return EpisodePlan(Mixed(oracle, random, p), n, note=f"random segments {p:.2f}")
     if kind == 2:
         return EpisodePlan(Switch(oracle, at, random), n, note=f"expert, random after {at}")
-    if kind == 3:
-        return EpisodePlan(Switch(random, at, oracle), n, note=f"random, expert after {at}")
-    return EpisodePlan(Switch(Held(size, 0.0), at, oracle), n, note=f"still, expert after {at}")
+    first, name = (random, "random") if kind == 3 else (Held(size, 0.0), "still")
+    note = f"{name}, expert after {at}"
+    return EpisodePlan(Switch(first, at, oracle), n, note=note, expert_from=at)
 
 
 def _plain(make: Callable[[Policy, int, np.random.Generator], Policy]) -> _Plan:
@@ -162,7 +163,7 @@ def _plain(make: Callable[[Policy, int, np.random.Generator], Policy]) -> _Plan:
 
 
 _PLANS: dict[str, _Plan] = {
-    "expert": _plain(lambda oracle, size, rng: oracle),
+    "expert": lambda oracle, size, recipe, rng: EpisodePlan(oracle, recipe.episode, expert_from=0),
     "diverse": _diverse,
     "graded": _graded,
     "zero": _plain(lambda oracle, size, rng: Held(size, 0.0)),

@@ -68,7 +68,6 @@ def play(job: Job) -> dict[str, Any]:
     size = gym.spaces.flatdim(env.action_space)
     plan = plan_episode(job.behaviour, oracle, size, job.seed, suite.recipe)
     training = job.behaviour == "diverse"
-    expert = training or job.behaviour == "expert"
     if training:
         plan.length = min(plan.length, suite.training_steps(job.task) or plan.length)
     with env.nothing_in_view() if job.behaviour == EMPTY else nullcontext():
@@ -79,7 +78,8 @@ def play(job: Job) -> dict[str, Any]:
             length=plan.length,
             warmup=plan.warmup,
             warmup_steps=plan.warmup_steps,
-            settle=suite.settle if expert else None,
+            settle=suite.settle if plan.expert_from is not None else None,
+            settle_from=plan.expert_from or 0,
             rest=suite.rest,
             # what is learned from shows the coming to rest; what is scored, whole episodes
             rest_steps=suite.rest_steps if training else suite.recipe.episode,

@@ -102,7 +102,7 @@ def stand_still_figure(found: dict[str, list[StandStill]], path: Path) -> None:
         axis.axhline(0, color="grey", linestyle="--", linewidth=1)
         axis.set_title(f"{Path(name).name}: frames {rows[0].stride} step(s) apart")
         axis.set_xlabel("steps since the picture stopped")
-    axes[0, 0].set_ylabel("moving expert above stopped picture, nats a frame")
+    axes[0, 0].set_ylabel("moving expert above stopped\npicture, nats a frame")
     axes[0, -1].legend(fontsize=7, ncols=2)
     figure.savefig(path, dpi=90)
     plt.close(figure)

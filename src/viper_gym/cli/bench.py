@@ -231,24 +231,21 @@ class Bench:
             rows = [{"checkpoint": n, **asdict(r)} for n, items in found.items() for r in items]
             print(json.dumps(rows, indent=2))
             return
-        title = "how often a moving expert's likelihood is above that of a picture that stopped"
-        columns = ("stride", "task", "clips", "nats", "in clips", "to the end", "from the start")
-        table = Table(*columns, title=title)
+        columns = ("task", "stride", "clips", "nats", "in clips", "to the end", "from start")
         for name, items in found.items():
-            table.add_section()
-            table.add_row("", Path(name).name if Path(name).is_dir() else name)
+            table = Table(*columns, title=Path(name).name)
             for r in items:
                 table.add_row(
-                    str(r.stride), r.task, str(r.clips), f"{r.expert:.1f}, {r.frozen:.1f}",
+                    r.task, str(r.stride), str(r.clips), f"{r.expert:.1f}, {r.frozen:.1f}",
                     f"{r.wins:.2f}", f"{r.wins_to_end:.2f}", f"{r.wins_from_start:.2f}",
                 )  # fmt: skip
-        Console().print(table)
+            Console().print(table)
         stand_still_figure({n: r for n, r in found.items() if r}, self.out / "still.png")
         print("nats a frame: the expert's, and those of the stopped picture, once nothing else is")
         print(
-            "in the window; in clips: there; to the end: stopped until the episode ends, the rest"
+            "in the window. How often the expert is likelier: in clips: there; to the end: stopped"
         )
-        print("of it against the expert's; from the start: episodes that never leave their start")
+        print("until the episode ends, over the rest of it; from start: never having moved at all")
         print(f"step by step: {self.out / 'still.png'}")
 
     def _mask(self) -> None:

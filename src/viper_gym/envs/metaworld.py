@@ -41,6 +41,9 @@ class MetaWorldTask:
     success: float
     view: View = VIEW
     action_repeat: int = 1
+    leads: bool = False
+    """success needs the point that the hand follows to stay ahead of it: to hold a lever, or where
+    hand and target must meet"""
 
 
 METAWORLD_TASKS: dict[str, MetaWorldTask] = {
@@ -55,8 +58,8 @@ METAWORLD_TASKS: dict[str, MetaWorldTask] = {
     "coffee_push": MetaWorldTask("coffee-push-v3", 1.0),
     "dial_turn": MetaWorldTask("dial-turn-v3", 1.0),
     "door_close": MetaWorldTask("door-close-v3", 1.0),
-    "lever_pull": MetaWorldTask("lever-pull-v3", 1.0),
-    "reach": MetaWorldTask("reach-v3", 1.0),
+    "lever_pull": MetaWorldTask("lever-pull-v3", 1.0, leads=True),
+    "reach": MetaWorldTask("reach-v3", 1.0, leads=True),
     # what moves is large, and in the way of a hand that is where experts end
     "button_press_topdown": MetaWorldTask("button-press-topdown-v3", 1.0),
     "drawer_close": MetaWorldTask("drawer-close-v3", 1.0),
@@ -173,8 +176,10 @@ def hold_pose(env: MetaWorldEnv, action: np.ndarray, step: int) -> np.ndarray:
     The hand follows a target that actions move, up to 12 cm behind it, and glides on for some
     60 steps where they merely stop. So the first steps at rest bring the target back to the hand.
     The rest are zero: to go on so would let the arm sink, which hangs a little below its target.
+    Where success is lost so (`MetaWorldTask.leads`) the arm glides on.
     """
-    back = env.target_lead() if step < 4 else np.zeros(3)
+    leads = step >= 4 or metaworld_task(env.task).leads
+    back = np.zeros(3) if leads else env.target_lead()
     return np.array([*np.clip(-back * 100, -1, 1), action[3]], np.float32)  # 1 cm a step
 
 

@@ -50,18 +50,49 @@ def test_episode_is_500_steps_and_seeded():
 
 
 def test_errors_after_the_first_frame_are_not_blamed_on_gl(monkeypatch):
+    import mujoco
+
     def broken(*_, **__):
         raise ZeroDivisionError
 
     env = DMCEnv("cup_catch")
-    monkeypatch.setattr(type(env.physics), "render", broken)
+    monkeypatch.setattr("mujoco.rendering.classic.gl_context.GLContext", broken)
     with pytest.raises(RenderingUnavailable, match="libosmesa6"):
         env.reset(seed=0)
     monkeypatch.undo()
     env.reset(seed=0)
-    monkeypatch.setattr(type(env.physics), "render", broken)
+    monkeypatch.setattr(mujoco.Renderer, "render", broken)
     with pytest.raises(ZeroDivisionError):
-        env.reset(seed=0)
+        env.render()
+    monkeypatch.undo()
+    env.close()
+
+
+def test_other_renderers_in_the_process_change_no_picture():
+    """dm_control's and MuJoCo's own both take the one current context of the thread."""
+    import mujoco
+    from dm_control import suite
+
+    def theirs():
+        return plain.physics.render(64, 64, camera_id=0)
+
+    plain = suite.load("ball_in_cup", "catch", task_kwargs={"random": 0})
+    plain.reset()
+    ours, other = DMCEnv("cartpole_swingup"), DMCEnv("cheetah_run")
+    expected = theirs()
+    frames = [env.reset(seed=0)[0] for env in (ours, other)]
+    np.testing.assert_array_equal(theirs(), expected)
+    drawn = mujoco.Renderer(mujoco.MjModel.from_xml_string("<mujoco/>"), 32, 32)
+    for env, frame in zip((ours, ours, other, other), np.repeat(frames, 2, 0), strict=True):
+        drawn.render()
+        np.testing.assert_array_equal(env.render(), frame)
+    np.testing.assert_array_equal(theirs(), expected)
+    other.close()
+    np.testing.assert_array_equal(theirs(), expected)
+    np.testing.assert_array_equal(ours.render(), frames[0])
+    drawn.close()
+    ours.close()
+    plain.close()
 
 
 def test_the_whole_rail_is_in_the_picture():

@@ -179,13 +179,14 @@ def test_mujoco_may_have_been_imported_first(monkeypatch):
 
 
 @pytest.mark.usefixtures("metaworld")
-@pytest.mark.parametrize("order", ["dm", "md"])
+@pytest.mark.parametrize("order", ["dm", "md", "pdm", "mdp"])
 def test_a_process_with_open_environments_ends_in_silence(order):
     import subprocess
 
     lines = {
         "d": "a = DMCEnv('cup_catch'); a.reset(seed=0)",
         "m": "b = MetaWorldEnv('coffee_pull'); b.reset(seed=0)",
+        "p": "from dm_control import suite; c = suite.load('cheetah', 'run').physics.render()",
     }
     script = "from viper_gym.envs.dmc import DMCEnv\n"
     script += "from viper_gym.envs.metaworld import MetaWorldEnv\n"

@@ -14,8 +14,8 @@ import gymnasium as gym
 import numpy as np
 
 from viper_gym.envs.drawn_env import DrawnEnv
-from viper_gym.envs.gl import configure_headless_gl, could_not_draw
-from viper_gym.envs.mujoco_view import bodies_hidden, configure_rendering, leave_egl_open
+from viper_gym.envs.gl import configure_headless_gl
+from viper_gym.envs.mujoco_view import SceneRenderer, bodies_hidden
 from viper_gym.envs.tasks import View, dmc_task
 from viper_gym.optional import require
 
@@ -58,8 +58,7 @@ class DMCEnv(DrawnEnv):
         self._env = suite.load(spec.domain, spec.task)
         absl_logger.setLevel(level)
         self._timestep: Any = None
-        self._has_drawn = False
-        configure_rendering(self._env.physics.model, self.view)
+        self._renderer = SceneRenderer(self._env.physics.model.ptr, self.view)
 
         action_spec = self._env.action_spec()
         self._low, self._high = action_spec.minimum, action_spec.maximum
@@ -113,21 +112,12 @@ class DMCEnv(DrawnEnv):
 
     def render(self) -> np.ndarray:
         """uint8 (H, W, 3), a fresh array."""
-        size = self.view.image_size
-        try:
-            frame = self._env.physics.render(size, size, camera_id=self.view.camera)
-        except Exception as error:  # GL stacks raise types of their own, down to ctypes errors
-            if self._has_drawn:  # GL works: this is something else
-                raise
-            raise could_not_draw(error) from error
-        if not self._has_drawn:
-            leave_egl_open()
-        self._has_drawn = True
-        return frame
+        return self._renderer.frame(self._env.physics.data.ptr)
 
     def nothing_in_view(self) -> AbstractContextManager[None]:
         """Inside, frames show the scene without its bodies, tendons and sites."""
         return bodies_hidden(self._env.physics.model)
 
     def close(self) -> None:
+        self._renderer.close()
         self._env.close()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from threading import current_thread
 from typing import Any
 from weakref import WeakSet
 
@@ -42,20 +44,16 @@ def configure_rendering(model: Any, view: View) -> None:
 _OPEN: WeakSet[Any] = WeakSet()
 
 
-def leave_egl_open() -> None:
-    """Call after the first frame. At exit, MuJoCo and dm_control both shut the one EGL display
-    down, before the contexts of the other are freed, which then print tracebacks. The operating
-    system does it as well.
+def close_at_exit(renderer: Any) -> None:
+    """Close a `mujoco.Renderer` that is still open when the process ends, while it can be.
+
+    MuJoCo and dm_control both shut the one EGL display down at exit, before the contexts of the
+    other are freed, which then print tracebacks: the operating system does that as well.
     """
     if os.environ.get("MUJOCO_GL") == "egl":
         from OpenGL import EGL
 
         atexit.unregister(EGL.eglTerminate)
-
-
-def close_at_exit(renderer: Any) -> None:
-    """Close a `mujoco.Renderer` that is still open when the process ends, while it can be."""
-    leave_egl_open()
     _OPEN.add(renderer)
     atexit.unregister(_close_renderers)
     atexit.register(_close_renderers)
@@ -64,6 +62,22 @@ def close_at_exit(renderer: Any) -> None:
 def _close_renderers() -> None:
     for renderer in list(_OPEN):
         renderer.close()
+
+
+@contextmanager
+def _context_of_ours() -> Iterator[None]:
+    """Inside, another OpenGL context becomes the thread's current one, or none.
+
+    dm_control remembers which of its own is current and does not look: an environment of its
+    renderer would draw into ours. It is made to forget.
+    """
+    try:
+        yield
+    finally:
+        contexts = sys.modules.get("dm_control._render.base")
+        if contexts is not None:
+            context = contexts._CURRENT_CONTEXT_FOR_THREAD.pop(current_thread(), None)
+            contexts._CURRENT_THREAD_FOR_CONTEXT.pop(context, None)
 
 
 class SceneRenderer:
@@ -86,17 +100,18 @@ class SceneRenderer:
         """
         import mujoco
 
-        if self._renderer is None:
-            size = self._view.image_size
-            try:
-                self._renderer = mujoco.Renderer(self._model, size, size)
-            except Exception as error:  # GL stacks raise types of their own
-                raise could_not_draw(error) from error
-            close_at_exit(self._renderer)
-            self._camera, self._shown = _camera(self._view), mujoco.MjvOption()
-            self._shown.geomgroup[list(self._hidden)] = 0
-        self._renderer.update_scene(data, camera=self._camera, scene_option=self._shown)
-        return self._renderer.render().copy()
+        with _context_of_ours():
+            if self._renderer is None:
+                size = self._view.image_size
+                try:
+                    self._renderer = mujoco.Renderer(self._model, size, size)
+                except Exception as error:  # GL stacks raise types of their own
+                    raise could_not_draw(error) from error
+                close_at_exit(self._renderer)
+                self._camera, self._shown = _camera(self._view), mujoco.MjvOption()
+                self._shown.geomgroup[list(self._hidden)] = 0
+            self._renderer.update_scene(data, camera=self._camera, scene_option=self._shown)
+            return self._renderer.render().copy()
 
     def nothing_but_the_table(self) -> AbstractContextManager[None]:
         """Inside, frames show the table without arm and objects."""
@@ -107,7 +122,8 @@ class SceneRenderer:
     def close(self) -> None:
         """Free the context, if there is one."""
         if self._renderer is not None:
-            self._renderer.close()
+            with _context_of_ours():
+                self._renderer.close()
 
 
 def _camera(view: View) -> Any:

@@ -186,9 +186,11 @@ def test_a_process_with_open_environments_ends_in_silence(order):
     lines = {
         "d": "a = DMCEnv('cup_catch'); a.reset(seed=0)",
         "m": "b = MetaWorldEnv('coffee_pull'); b.reset(seed=0)",
-        "p": "from dm_control import suite; c = suite.load('cheetah', 'run').physics.render()",
+        "p": "c = suite.load('ball_in_cup', 'catch'); c.physics.render()",
     }
-    script = "from viper_gym.envs.dmc import DMCEnv\n"
+    script = "from viper_gym.envs.gl import configure_headless_gl\nconfigure_headless_gl()\n"
+    script += "from dm_control import suite\n"
+    script += "from viper_gym.envs.dmc import DMCEnv\n"
     script += "from viper_gym.envs.metaworld import MetaWorldEnv\n"
     script += "\n".join(lines[x] for x in order)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

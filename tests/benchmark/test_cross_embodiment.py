@@ -20,6 +20,7 @@ from viper_gym.data.episodes import Episode
 from viper_gym.data.videos import load_folder
 from viper_gym.errors import TrainingError, UnknownTask, VideoDataError
 from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.models.context import ContextPolicy
 
 
 def test_no_condition_but_the_upper_bound_shows_the_cell():
@@ -32,12 +33,15 @@ def test_no_condition_but_the_upper_bound_shows_the_cell():
         conditions("panda_fly")
 
 
-def test_pairs_are_counted_as_the_model_ranks_them(rng):
-    model = VideoRewardModel(toy_bundle(random_video_model()), device="cpu", dtype="fp32")
+@pytest.mark.parametrize("mode", ["conditional", "joint"])
+def test_pairs_are_counted_as_the_model_ranks_them(mode, rng):
+    policy = ContextPolicy("exact", mode=mode)
+    bundle = toy_bundle(random_video_model(), stride=2)
+    model = VideoRewardModel(bundle, device="cpu", dtype="fp32", policy=policy)
 
     def episode(success: bool) -> Episode:
-        frames = rng.integers(0, 256, (9, SIZE, SIZE, 3), dtype=np.uint8)
-        return Episode(frames, np.zeros(8, np.float32), {"success": success})
+        frames = rng.integers(0, 256, (13, SIZE, SIZE, 3), dtype=np.uint8)
+        return Episode(frames, np.zeros(12, np.float32), {"success": success})
 
     episodes = {
         "expert": [episode(True) for _ in range(3)],
@@ -45,8 +49,10 @@ def test_pairs_are_counted_as_the_model_ranks_them(rng):
         "graded": [episode(i % 2 == 0) for i in range(6)],
     }
     score = score_cell(model, "a", scored_runs("a", episodes))
+    a_window = 4 if mode == "joint" else 1  # frames that an entry sums
     levels = {
-        name: [model.log_prob(e.frames[None], "a")[0, 3:].mean() for e in some]  # window of 4
+        # a window of 4, every second frame: the first that is full ends at frame 6
+        name: [model.log_prob(e.frames[None], "a")[0, 6::2].mean() / a_window for e in some]
         for name, some in episodes.items()
     }
     higher = [e > r for e in levels["expert"] for r in levels["random"]]

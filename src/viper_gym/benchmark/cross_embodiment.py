@@ -134,8 +134,13 @@ def run(
         done = folder / "score.json"
         if not done.exists():
             tick(f"{condition}, seed {settings.seed}")
-            videos = {cell: files[cell] for cell in cells}
-            bundle = _train(settings, videos, {c: play[c] for c in cells if play}, folder)
+            experts, unskilled = ({c: some[c] for c in cells if some} for some in (files, play))
+            if condition == "upper bound":  # holds no cell out: the same model in every fold
+                models = settings.out / "all_cells" / f"seed_{settings.seed}"
+                _same_settings(replace(settings, cell="all"), models)
+            else:
+                models = folder
+            bundle = _train(settings, experts, unskilled, models)
             policy = ContextPolicy("exact", mode="joint") if play else None
             model = VideoRewardModel.from_pretrained(bundle, policy=policy)
             score = score_cell(model, settings.cell, runs)
@@ -170,16 +175,24 @@ def scored_runs(cell: str, episodes: Episodes) -> Episodes:
 
 
 def score_cell(model: VideoRewardModel, cell: str, runs: Episodes) -> CellScore:
-    """Rank `scored_runs` by their mean likelihood a frame.
+    """Rank `scored_runs` by their mean likelihood a frame, of every `frame_stride`-th frame.
 
     Frames with less than a full window before them are left out: they cost more, and an
-    expert's episodes, which end soon after success, have a larger share of them.
+    expert's episodes, which end soon after success, have a larger share of them. The frames
+    between are in windows of their own, which look much the same.
     """
-    config = model.config
-    first = (config.video_model.sequence_length - 1) * config.frame_stride
+    config, joint = model.config, model.policy_of(cell).mode == "joint"
+    length = config.video_model.sequence_length
+
+    def level(episode: Episode) -> float:
+        frames = episode.frames[:: config.frame_stride]
+        codes = model.encode(frames, model.task_numbers(cell, len(frames)))  # (n, h, w)
+        windows = codes.unfold(0, length, 1).movedim(-1, 1)  # (n - length + 1, length, h, w)
+        scores = model.log_prob_of_window(windows, cell)  # (n - length + 1, length)
+        return float(scores.mean() if joint else scores[:, -1].mean())
 
     def levels(some: list[Episode]) -> np.ndarray:  # (n,)
-        return np.array([model.log_prob(e.frames[None], cell)[0, first:].mean() for e in some])
+        return np.array([level(episode) for episode in some])
 
     expert, random, failed = (levels(runs[name]) for name in ("expert", "random", "failed"))
     return CellScore(
@@ -237,6 +250,9 @@ def _train(
     folder: Path,
 ) -> Path:
     """Tokenizer and video model of the files of some cells; the bundle's folder."""
+    bundle = folder / "video-model" / "bundle"
+    if (bundle / "config.json").exists():  # written last
+        return bundle
     loop = LoopConfig(seed=settings.seed, resume=True, eval_every=1000)
     tokenizer = train_tokenizer(
         TokenizerTraining(

@@ -19,13 +19,13 @@ from viper_gym.benchmark.calibration import (
 )
 from viper_gym.benchmark.metrics import gap_in_deviations, share_of_pairs, spearman
 from viper_gym.benchmark.report import with_evaluation
-from viper_gym.benchmark.still import still_episodes
+from viper_gym.benchmark.still import still_episodes, success_limit
 from viper_gym.benchmark.suite_episodes import unreachable
 from viper_gym.checkpoints.bundle import Calibration, read_config
 from viper_gym.checkpoints.resolve import bundled_folder
 from viper_gym.cli.evaluate import Evaluate, calibrate_checkpoint
 from viper_gym.data.episodes import Episode
-from viper_gym.errors import CheckpointError
+from viper_gym.errors import CheckpointError, VideoDataError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.models.context import ContextPolicy
 
@@ -65,6 +65,41 @@ def test_audit_of_a_reward_that_ranks(episodes):
     assert levels.low == audit.best_late["zero"] < levels.high == audit.late_levels["expert"]
     assert audit.best_late["zero"] < levels.idle == audit.idle_late  # the luckiest of them
     assert calibrate(config, audit, (-1.0, 0.0)).calibration["a"].by_context == (-1.0, 0.0)
+
+
+def test_experts_of_negative_returns_are_counted_from_the_worst(episodes):
+    """Pendulum's, or -1 a step: half of a negative return is a better one."""
+    returns = {"expert": -1.0, "random": -9.0, "zero": -8.0}
+    for name, value in returns.items():
+        episodes[name] = [
+            Episode(e.frames, np.full(len(e.frames) - 1, value, np.float32)) for e in episodes[name]
+        ]
+    audit, _ = audit_task(brightness_model(), "a", episodes, cheap=("zero", "random"))
+    assert audit.failed_experts == 0 and audit.successful_cheap == {"zero": 0, "random": 0}
+    assert audit.beats_cheap == 1.0
+    good = Episode(episodes["zero"][0].frames, np.full(79, -2.0, np.float32))
+    audit, _ = audit_task(
+        brightness_model(), "a", {**episodes, "zero": [*episodes["zero"], good]}, cheap=("zero",)
+    )
+    assert audit.successful_cheap == {"zero": 1}
+    assert success_limit(10.0, -5.0) == 5.0  # a task whose experts get more than 0, as ever
+    assert success_limit(-2.0, -10.0) == -6.0
+
+
+def test_what_was_not_measured_is_not_called_good(episodes):
+    assert all(line.startswith("NOT MEASURED") for line in verdict(TaskAudit("a")))
+    audit, _ = audit_task(brightness_model(), "a", {"expert": episodes["expert"][:1]})
+    assert any("deviations" in line for line in audit.verdict)
+    assert any("returns are ranked" in line for line in audit.verdict)
+    assert not any(line.startswith("OK") for line in audit.verdict)
+
+
+def test_without_cheap_behaviour_no_scale_and_without_an_expert_no_audit(episodes):
+    with pytest.raises(CheckpointError, match=r"cheap behaviour .*got expert"):
+        calibrate(brightness_model().config, TaskAudit("a", episodes={"expert": 6}))
+    failed = [Episode(e.frames, e.rewards, {"success": False}) for e in episodes["expert"]]
+    with pytest.raises(VideoDataError, match="none of 6 episodes of 'expert' did the task"):
+        audit_task(brightness_model(), "a", {**episodes, "expert": failed})
 
 
 def test_a_window_asked_for_some_tasks_leaves_the_others_as_they_were(tmp_path):

@@ -92,6 +92,26 @@ def test_bounds_of_the_reward_are_kept_and_checked(tmp_path):
             load_bundle(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"frame_stride": 0}, "frame_stride must be 1 or more, got 0"),
+        ({"policy": {"kind": "refesh"}}, "exact, refresh, got 'refesh'"),
+        ({"policy": {"mode": "Joint"}}, "conditional, joint, got 'Joint'"),
+        ({"policy": None}, "policy: expected an object of keys and values, got None"),
+        ({"calibration": []}, r"calibration: expected an object of keys and values, got \[\]"),
+        ({"calibration": {"walk": {"low": 0, "high": 1}}}, "calibration of walk, the tasks are"),
+        ({"calibration": {"a": {"low": 1, "high": 0}}}, "low must be below high"),
+        ({"calibration": {"a": {"low": 1, "high": 1}}}, "low must be below high"),
+        ({"calibration": {"a": {"low": 0, "high": float("nan")}}}, "both finite, got 0 and nan"),
+    ],
+)
+def test_values_that_would_spoil_rewards_later_are_refused(folder, change, message):
+    edit(folder, lambda d: d.update(change))
+    with pytest.raises(CheckpointError, match=message):
+        load_bundle(folder)
+
+
 def test_foreign_folders_and_versions(tmp_path, folder):
     with pytest.raises(CheckpointError, match=r"config\.json is missing"):
         load_bundle(tmp_path / "nothing")

@@ -16,8 +16,9 @@ import numpy as np
 
 from viper_gym.benchmark.metrics import gap_in_deviations, share_of_pairs, spearman
 from viper_gym.benchmark.stand_still import shares_against_frozen_and_shuffled
-from viper_gym.benchmark.still import SUCCESS_SHARE, Episodes, still_episodes
+from viper_gym.benchmark.still import Episodes, still_episodes, success_limit
 from viper_gym.data.episodes import Episode
+from viper_gym.errors import VideoDataError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
 AGE_BANDS = ((50, 100), (100, 250), (250, 500))  # steps; the first 50 are judged apart
@@ -128,13 +129,24 @@ def audit_task(
         episodes: "expert" is needed; "graded", "stop" and the cheap ones are used if there.
         on_episode: called after each scored episode, for progress.
         unreachable: behaviours that no agent can show: measured, not judged.
+
+    Raises:
+        VideoDataError: no expert did the task.
     """
     episodes = {**episodes, **still_episodes(episodes)}
     scored = score_episodes(model, task, episodes, on_episode)
     counts = {k: len(v) for k, v in scored.items()}
     audit = TaskAudit(task, episodes=counts, unreachable=unreachable)
-    experts = scored["expert"] = _only_successes(scored["expert"])
+    returns = [s.episode.task_return for items in scored.values() for s in items]
+    worst = min((r for r in returns if np.isfinite(r)), default=np.nan)
+    experts = scored["expert"] = _only_successes(scored["expert"], worst)
     audit.failed_experts = audit.episodes["expert"] - len(experts)
+    if not experts:
+        raise VideoDataError(
+            f"{task}: none of {audit.failed_experts} episodes of 'expert' did the task ('success' "
+            "in their files): nothing to hold others against"
+        )
+    limit = success_limit(float(np.mean([s.episode.task_return for s in experts])), worst)
     expert_means = np.array([s.mean for s in experts])
     audit.levels = {k: float(np.mean([s.mean for s in v])) for k, v in scored.items()}
     audit.late_levels = {k: float(np.mean([s.late_mean for s in v])) for k, v in scored.items()}
@@ -152,12 +164,12 @@ def audit_task(
                 model.scaled(s.log_prob, task, clip="calibrated").mean() for s in scored["graded"]
             ]
             audit.spearman_clipped = spearman(np.array(paid), worth(scored["graded"]))
-    _against_cheap(audit, scored, cheap)
+    _against_cheap(audit, scored, cheap, limit)
     if AGENT in audit.best_late and model.is_calibrated(task):
         scale = model.scale(task)
         audit.agent_paid = (audit.best_late[AGENT] - scale.low) / (scale.high - scale.low)
     if "stop" in scored:
-        stopped = _only_failures(scored["stop"], experts)
+        stopped = _only_failures(scored["stop"], limit)
         audit.successful_cheap["stop"] = len(scored["stop"]) - len(stopped)
         audit.beats["stop"] = share_of_pairs(expert_means, _means(stopped))
     audit.beats_frozen, audit.beats_shuffled = shares_against_frozen_and_shuffled(
@@ -182,14 +194,14 @@ def _means(items: list[Scored]) -> np.ndarray:
     return np.array([s.mean for s in items])
 
 
-def _only_successes(experts: list[Scored]) -> list[Scored]:
-    limit = SUCCESS_SHARE * np.nanmax([s.episode.task_return for s in experts])
+def _only_successes(experts: list[Scored], worst: float) -> list[Scored]:
+    best = max((r for s in experts if np.isfinite(r := s.episode.task_return)), default=np.nan)
+    limit = success_limit(best, worst)
     # NaN (unknown rewards) counts as a success: then every video given is an expert's
     return [s for s in experts if s.episode.meta.get("success", not s.episode.task_return < limit)]
 
 
-def _only_failures(items: list[Scored], experts: list[Scored]) -> list[Scored]:
-    limit = SUCCESS_SHARE * np.mean([s.episode.task_return for s in experts])
+def _only_failures(items: list[Scored], limit: float) -> list[Scored]:
     # NaN returns (unknown rewards, made-up videos) count as failures
     return [s for s in items if not s.episode.meta.get("success", s.episode.task_return > limit)]
 
@@ -204,7 +216,7 @@ def _rank_correlations(graded: list[Scored]) -> tuple[float, float]:
 
 
 def _against_cheap(
-    audit: TaskAudit, scored: dict[str, list[Scored]], cheap: tuple[str, ...]
+    audit: TaskAudit, scored: dict[str, list[Scored]], cheap: tuple[str, ...], limit: float
 ) -> None:
     experts = scored["expert"]
     means = _means(experts)
@@ -213,7 +225,7 @@ def _against_cheap(
     for name in cheap:
         if name not in scored:
             continue
-        items = _only_failures(scored[name], experts)
+        items = _only_failures(scored[name], limit)
         audit.successful_cheap[name] = len(scored[name]) - len(items)
         if not items:
             continue
@@ -270,6 +282,14 @@ def verdict(audit: TaskAudit) -> list[str]:
         lines.append(f"WEAK: a frozen picture wins {1 - audit.beats_frozen:.0%} of moving clips")
     if audit.beats_shuffled < 0.95:
         lines.append(f"WEAK: shuffled frames win {1 - audit.beats_shuffled:.0%} of moving clips")
+    unknown = {
+        "no cheap behaviour to hold the expert against": audit.beats_cheap,
+        "the gap in deviations (two experts or more)": audit.gap,
+        "no graded episodes whose rewards differ: whether returns are ranked": audit.spearman,
+        "no clip in which an expert moves: frozen pictures": audit.beats_frozen,
+        "no clip in which an expert moves: shuffled frames": audit.beats_shuffled,
+    }
+    lines += [f"NOT MEASURED: {what}" for what, figure in unknown.items() if np.isnan(figure)]
     return lines or ["OK: no cheap behaviour comes near the expert, and graded rollouts are ranked"]
 
 

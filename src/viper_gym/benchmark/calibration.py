@@ -85,9 +85,14 @@ def calibrate(
     Raises:
         CheckpointError: a cheap behaviour is at or above the expert's level, or below it by less
             than that level's standard error; such a reward teaches that behaviour, or chance,
-            whatever its scale.
+            whatever its scale. Or there is no cheap behaviour.
     """
     reachable = [n for n in REACHABLE if n in audit.beats and n not in audit.unreachable]
+    if not reachable:
+        raise CheckpointError(
+            f"'{audit.task}': expected episodes of a cheap behaviour ({', '.join(REACHABLE)}), got "
+            f"{', '.join(audit.episodes)}: nothing says what is to pay 0"
+        )
     low, cheap = max((audit.best_late[name], name) for name in reachable)
     high = audit.late_levels["expert"]
     if low >= high:

@@ -10,6 +10,18 @@ STILL = ("frozen", "settled")
 SETTLED = 40  # frames a picture is repeated
 SUCCESS_SHARE = 0.5  # a "cheap" episode with more of the expert's return is not cheap
 
+
+def success_limit(good: float, worst: float) -> float:
+    """The return, or reward, above which the task counts as done: half of an expert's.
+
+    Args:
+        good: what experts get; NaN, which nothing is below or above, if that is not known.
+        worst: the least that anything got, from where it is counted if experts get less than 0.
+    """
+    least = 0.0 if good > 0 else worst
+    return least + SUCCESS_SHARE * (good - least)
+
+
 Episodes = dict[str, list[Episode]]  # behaviour -> episodes
 
 
@@ -24,7 +36,8 @@ def still_episodes(episodes: Episodes) -> Episodes:
     """
     experts = episodes["expert"]
     length = min(len(e.frames) for e in experts)
-    limit = SUCCESS_SHARE * _late_reward(experts)
+    rewards = [e.rewards for items in episodes.values() for e in items if e.rewards is not None]
+    limit = success_limit(_late_reward(experts), min((r.min() for r in rewards), default=np.nan))
     still = {
         "frozen": [
             Episode(np.repeat(e.frames[:1], length, 0))

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from viper_gym.checkpoints.consistency import check_fit
 from viper_gym.errors import CheckpointError
 from viper_gym.models.context import ContextPolicy
 from viper_gym.models.patch_vq import PatchVQ, PatchVQConfig
@@ -119,6 +120,7 @@ def from_dict(kind: type, data: dict[str, Any], where: str) -> Any:
     Raises:
         CheckpointError: naming the keys, or the value that the dataclass refuses.
     """
+    data = _object(data, where)
     fields = {f.name: f for f in dataclasses.fields(kind)}
     unknown = sorted(set(data) - set(fields))
     required = {
@@ -149,8 +151,8 @@ def read_config(folder: Path) -> BundleConfig:
         )
         raise CheckpointError(f"{folder}: not a bundle, {CONFIG} is missing (found: {found})")
     try:
-        data = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        data = json.loads(path.read_text("utf-8"))
+    except ValueError as error:  # not JSON, not UTF-8
         raise CheckpointError(f"{path}: not valid JSON ({error})") from error
     if not isinstance(data, dict) or data.get("format_version") != FORMAT_VERSION:
         got = data.get("format_version") if isinstance(data, dict) else type(data).__name__
@@ -159,22 +161,28 @@ def read_config(folder: Path) -> BundleConfig:
     if kind not in _TOKENIZERS:
         raise CheckpointError(f"{path}: tokenizer_type {kind!r}, known: {sorted(_TOKENIZERS)}")
     for key in ("tokenizer", "video_model"):
-        if not isinstance(data.get(key), dict):
+        if key not in data:
             raise CheckpointError(f"{path}: missing keys ['{key}']")
     data["tokenizer"] = from_dict(_TOKENIZERS[kind][0], data["tokenizer"], f"{path}: tokenizer")
     data["video_model"] = from_dict(VideoGPTConfig, data["video_model"], f"{path}: video_model")
     data["policy"] = from_dict(ContextPolicy, data.get("policy", {}), f"{path}: policy")
     data["calibration"] = {
         task: _calibration(values, f"{path}: calibration of {task}")
-        for task, values in data.get("calibration", {}).items()
+        for task, values in _object(data.get("calibration", {}), f"{path}: calibration").items()
     }
     config: BundleConfig = from_dict(BundleConfig, data, str(path))
-    _check_fit(config, str(path))
+    check_fit(config, str(path))
     return config
 
 
-def _calibration(values: dict[str, Any], where: str) -> Calibration:
-    own = values.get("policy")
+def _object(values: Any, where: str) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{where}: expected an object of keys and values, got {values!r}")
+    return values
+
+
+def _calibration(values: Any, where: str) -> Calibration:
+    own = _object(values, where).get("policy")
     policy = None if own is None else from_dict(ContextPolicy, own, f"{where}: policy")
     made: Calibration = from_dict(Calibration, {**values, "policy": policy}, where)
     return made
@@ -187,49 +195,6 @@ def _from_json(value: Any, hint: str, key: str) -> Any:
     if not isinstance(value, list | tuple):
         raise ValueError(f"{key} must be a list, got {value!r}")
     return tuple(value)
-
-
-def _check_fit(config: BundleConfig, where: str) -> None:
-    tokenizer, video = config.tokenizer, config.video_model
-    pairs = {
-        "codebook_size": (tokenizer.codebook_size, video.codebook_size),
-        "codebook_dim": (tokenizer.codebook_dim, video.codebook_dim),
-        "grid_size": (tokenizer.grid_size, video.grid_size),
-    }
-    for name, (a, b) in pairs.items():
-        if a != b:
-            raise CheckpointError(f"{where}: tokenizer has {name} {a}, video model {b}")
-    for policy in (config.policy, *map(config.policy_of, config.calibration)):
-        try:
-            policy.kept(video.sequence_length)
-        except ValueError as error:
-            raise CheckpointError(f"{where}: policy: {error}") from error
-    for task, levels in config.calibration.items():
-        window = config.policy_of(task).length(video.sequence_length)
-        if levels.by_context and len(levels.by_context) != window:
-            raise CheckpointError(
-                f"{where}: calibration of {task}: by_context has {len(levels.by_context)} entries, "
-                f"the window {window} frames"
-            )
-        if (clip := levels.clip) is not None and not (len(clip) == 2 and clip[0] <= 0 < clip[1]):
-            raise CheckpointError(
-                f"{where}: calibration of {task}: clip must be a floor of at most 0 and a ceiling "
-                f"above it, got {clip}"
-            )
-    size = tokenizer.image_size
-    for task, mask in config.masks.items():
-        if task not in config.tasks or torch.tensor(mask).shape != (size, size):
-            raise CheckpointError(f"{where}: the mask of '{task}' is not of a task, {size}x{size}")
-    if isinstance(tokenizer, PatchVQConfig) and tokenizer.num_tasks != len(config.tasks):
-        raise CheckpointError(
-            f"{where}: {len(config.tasks)} tasks, but {tokenizer.num_tasks} tokenizer backgrounds"
-        )
-    needed = len(config.tasks) * (2 if config.contrast else 1)
-    if needed > video.num_classes and (video.num_classes or config.contrast):
-        raise CheckpointError(
-            f"{where}: {len(config.tasks)} tasks need {needed} classes, the video model has "
-            f"{video.num_classes}"
-        )
 
 
 def save_weights(module: nn.Module, path: Path, dtype: torch.dtype = torch.float32) -> None:

@@ -22,7 +22,7 @@ CEILING = 1.5  # of the expert's reward: what is likelier than an expert is no b
 
 def check_scale(kind: ScaleKind, clip: Clip) -> None:
     """Raises:
-    ValueError: no such kind, or calibrated bounds for another scale.
+    ValueError: no such kind, bounds that are none, or calibrated ones for another scale.
     """
     if kind not in get_args(ScaleKind):
         raise ValueError(f"reward_scale must be calibrated, per_token or raw, got {kind!r}")
@@ -31,6 +31,8 @@ def check_scale(kind: ScaleKind, clip: Clip) -> None:
             "reward_clip must be two numbers, None or (where reward_scale is calibrated) "
             f"'calibrated'; got {clip!r} with reward_scale={kind!r}"
         )
+    if not (clip is None or isinstance(clip, str)) and not (len(clip) == 2 and clip[0] < clip[1]):
+        raise ValueError(f"reward_clip must be a lower and a higher bound, got {clip!r}")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ always.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -28,6 +28,11 @@ class ContextPolicy:
     authors' release computes; a window of fewer than n frames is scaled up to n"""
     window: int | None = None
     """n, frames a window holds at most; None means the model's sequence length L"""
+
+    def __post_init__(self) -> None:
+        for value, known in ((self.kind, ("exact", "refresh")), (self.mode, get_args(Mode))):
+            if value not in known:
+                raise ValueError(f"expected one of {', '.join(known)}, got {value!r}")
 
     def length(self, sequence_length: int) -> int:
         """n for a model of this sequence length.

@@ -1,0 +1,71 @@
+"""Whether the parts of a bundle's config go together."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from viper_gym.errors import CheckpointError
+from viper_gym.models.patch_vq import PatchVQConfig
+
+if TYPE_CHECKING:
+    from viper_gym.checkpoints.bundle import BundleConfig, Calibration
+
+
+def check_fit(config: BundleConfig, where: str) -> None:
+    """Raises:
+    CheckpointError: saying what does not go together.
+    """
+    tokenizer, video = config.tokenizer, config.video_model
+    pairs = {
+        "codebook_size": (tokenizer.codebook_size, video.codebook_size),
+        "codebook_dim": (tokenizer.codebook_dim, video.codebook_dim),
+        "grid_size": (tokenizer.grid_size, video.grid_size),
+    }
+    for name, (a, b) in pairs.items():
+        if a != b:
+            raise CheckpointError(f"{where}: tokenizer has {name} {a}, video model {b}")
+    if config.frame_stride < 1:
+        raise CheckpointError(f"{where}: frame_stride must be 1 or more, got {config.frame_stride}")
+    for policy in (config.policy, *map(config.policy_of, config.calibration)):
+        try:
+            policy.kept(video.sequence_length)
+        except ValueError as error:
+            raise CheckpointError(f"{where}: policy: {error}") from error
+    for task, levels in config.calibration.items():
+        if task not in config.tasks:
+            known = ", ".join(config.tasks)
+            raise CheckpointError(f"{where}: calibration of {task}, the tasks are {known}")
+        window = config.policy_of(task).length(video.sequence_length)
+        _check_levels(levels, window, f"{where}: calibration of {task}")
+    size = tokenizer.image_size
+    for task, mask in config.masks.items():
+        if task not in config.tasks or torch.tensor(mask).shape != (size, size):
+            raise CheckpointError(f"{where}: the mask of '{task}' is not of a task, {size}x{size}")
+    if isinstance(tokenizer, PatchVQConfig) and tokenizer.num_tasks != len(config.tasks):
+        raise CheckpointError(
+            f"{where}: {len(config.tasks)} tasks, but {tokenizer.num_tasks} tokenizer backgrounds"
+        )
+    needed = len(config.tasks) * (2 if config.contrast else 1)
+    if needed > video.num_classes and (video.num_classes or config.contrast):
+        raise CheckpointError(
+            f"{where}: {len(config.tasks)} tasks need {needed} classes, the video model has "
+            f"{video.num_classes}"
+        )
+
+
+def _check_levels(levels: Calibration, window: int, where: str) -> None:
+    if not -math.inf < levels.low < levels.high < math.inf:
+        raise CheckpointError(
+            f"{where}: low must be below high and both finite, got {levels.low} and {levels.high}"
+        )
+    if levels.by_context and len(levels.by_context) != window:
+        raise CheckpointError(
+            f"{where}: by_context has {len(levels.by_context)} entries, the window {window} frames"
+        )
+    if (clip := levels.clip) is not None and not (len(clip) == 2 and clip[0] <= 0 < clip[1]):
+        raise CheckpointError(
+            f"{where}: clip must be a floor of at most 0 and a ceiling above it, got {clip}"
+        )

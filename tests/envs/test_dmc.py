@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -69,30 +70,50 @@ def test_errors_after_the_first_frame_are_not_blamed_on_gl(monkeypatch):
 
 
 def test_other_renderers_in_the_process_change_no_picture():
-    """dm_control's and MuJoCo's own both take the one current context of the thread."""
+    """dm_control's, Gymnasium's and MuJoCo's own all take the one current context of a thread."""
+    import gymnasium as gym
     import mujoco
     from dm_control import suite
 
     def theirs():
         return plain.physics.render(64, 64, camera_id=0)
 
+    ours, other = DMCEnv("cartpole_swingup"), DMCEnv("cheetah_run")
+    frames = [env.reset(seed=0)[0] for env in (ours, other)]
     plain = suite.load("ball_in_cup", "catch", task_kwargs={"random": 0})
     plain.reset()
-    ours, other = DMCEnv("cartpole_swingup"), DMCEnv("cheetah_run")
     expected = theirs()
-    frames = [env.reset(seed=0)[0] for env in (ours, other)]
-    np.testing.assert_array_equal(theirs(), expected)
-    drawn = mujoco.Renderer(mujoco.MjModel.from_xml_string("<mujoco/>"), 32, 32)
-    for env, frame in zip((ours, ours, other, other), np.repeat(frames, 2, 0), strict=True):
-        drawn.render()
-        np.testing.assert_array_equal(env.render(), frame)
+    np.testing.assert_array_equal(ours.render(), frames[0])
     np.testing.assert_array_equal(theirs(), expected)
     other.close()
     np.testing.assert_array_equal(theirs(), expected)
-    np.testing.assert_array_equal(ours.render(), frames[0])
-    drawn.close()
-    ours.close()
     plain.close()
+
+    hopper = gym.make("Hopper-v5", render_mode="rgb_array", width=64, height=64)
+    hopper.reset(seed=0)
+    expected = hopper.render()
+    np.testing.assert_array_equal(ours.render(), frames[0])
+    np.testing.assert_array_equal(hopper.render(), expected)
+    hopper.close()
+
+    drawn = mujoco.Renderer(mujoco.MjModel.from_xml_string("<mujoco/>"), 32, 32)
+    for _ in range(2):
+        drawn.render()
+        np.testing.assert_array_equal(ours.render(), frames[0])
+    drawn.close()
+    np.testing.assert_array_equal(ours.render(), frames[0])
+    ours.close()
+
+
+def test_another_thread_can_draw():
+    env, drawn = DMCEnv("cartpole_swingup"), []
+    first, _ = env.reset(seed=0)
+    thread = threading.Thread(target=lambda: drawn.append(env.render()))
+    thread.start()
+    thread.join()
+    np.testing.assert_array_equal(drawn[0], first)
+    np.testing.assert_array_equal(env.render(), first)
+    env.close()
 
 
 def test_the_whole_rail_is_in_the_picture():

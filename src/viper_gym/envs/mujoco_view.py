@@ -66,18 +66,36 @@ def _close_renderers() -> None:
 
 @contextmanager
 def _context_of_ours() -> Iterator[None]:
-    """Inside, another OpenGL context becomes the thread's current one, or none.
+    """Inside, an OpenGL context of ours becomes the thread's current one; behind it, whichever was.
 
-    dm_control remembers which of its own is current and does not look: an environment of its
-    renderer would draw into ours. It is made to forget.
+    Others do not look: dm_control remembers which context it made current last, Gymnasium's
+    renderer makes its own current only once, and both would go on in ours. Where none was, none is:
+    another thread can draw then.
     """
+    if os.environ.get("MUJOCO_GL", "").lower() != "egl":
+        yield
+        _make_dm_control_forget()
+        return
+    from OpenGL import EGL
+
+    display, context = EGL.eglGetCurrentDisplay(), EGL.eglGetCurrentContext()
+    surfaces = [EGL.eglGetCurrentSurface(which) for which in (EGL.EGL_DRAW, EGL.EGL_READ)]
     try:
         yield
     finally:
-        contexts = sys.modules.get("dm_control._render.base")
-        if contexts is not None:
-            context = contexts._CURRENT_CONTEXT_FOR_THREAD.pop(current_thread(), None)
-            contexts._CURRENT_THREAD_FOR_CONTEXT.pop(context, None)
+        if context:
+            EGL.eglMakeCurrent(display, *surfaces, context)
+        elif ours := EGL.eglGetCurrentDisplay():
+            none = EGL.EGL_NO_SURFACE
+            EGL.eglMakeCurrent(ours, none, none, EGL.EGL_NO_CONTEXT)
+
+
+def _make_dm_control_forget() -> None:
+    """Where the current context cannot be had back (OSMesa): dm_control takes its own again."""
+    contexts = sys.modules.get("dm_control._render.base")
+    if contexts is not None:
+        context = contexts._CURRENT_CONTEXT_FOR_THREAD.pop(current_thread(), None)
+        contexts._CURRENT_THREAD_FOR_CONTEXT.pop(context, None)
 
 
 class SceneRenderer:

@@ -148,6 +148,21 @@ def test_without_a_checkpoint_the_bare_environment_is_made():
     assert env.unwrapped.preprocessing["image_size"] == 64
 
 
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec])
+def test_arguments_that_do_nothing_without_a_checkpoint_are_refused(make):
+    with pytest.raises(TypeError, match="no use for bonus, observaton"):
+        make("viper/dmc-cup_catch-v0", checkpoint=None, bonus="rnd", observaton="state")
+
+
+def test_vector_episodes_may_be_cut_and_end_with_their_returns():
+    envs = gym.make_vec("viper/dmc-cup_catch-v0", 2, max_episode_steps=3, device="cpu")
+    envs.reset(seed=0)
+    for _ in range(3):
+        *_, truncated, info = envs.step(envs.action_space.sample())
+    assert truncated.all() and info["_viper/return"].all()
+    envs.close()
+
+
 def test_public_names():
     for name in viper_gym.__all__:
         assert getattr(viper_gym, name) is not None

@@ -49,11 +49,15 @@ def make(
         hold: steps (frames) for which the agent's action is held; every frame is scored, and the
             rewards are summed.
         reward: arguments of `ViperRewardWrapper` (bonus, beta, reward_scale, …).
+
+    Raises:
+        TypeError: arguments of a reward without a checkpoint, or unknown ones.
     """
     from viper_gym.envs.suite import find_suite
     from viper_gym.wrappers.hold import HoldAction
     from viper_gym.wrappers.single import ViperRewardWrapper
 
+    _refuse_without(checkpoint, reward)
     env: Any = find_suite(suite).make(
         task,
         observation,
@@ -86,6 +90,7 @@ def make_vec(
     render_mode: str | None = "rgb_array",
     asynchronous: bool = False,
     autoreset_mode: str | gym.vector.AutoresetMode = gym.vector.AutoresetMode.NEXT_STEP,
+    max_episode_steps: int | None = None,
     **reward: Any,
 ) -> gym.vector.VectorEnv:
     """What `gym.make_vec("viper/dmc-…", n)` returns: one model call a step for all environments.
@@ -95,9 +100,11 @@ def make_vec(
     Args:
         asynchronous: simulate in a spawned process each (rendering does not survive a fork).
         autoreset_mode: when an environment that is over begins anew; see Gymnasium's.
+        max_episode_steps: after so many an episode is cut, if it has not ended before.
     """
     from functools import partial
 
+    from viper_gym.wrappers.frames import FrameInInfo
     from viper_gym.wrappers.hold import HoldActionVector
     from viper_gym.wrappers.vector import ViperVectorRewardWrapper
 
@@ -111,10 +118,14 @@ def make_vec(
         action_repeat=action_repeat,
         render_mode=render_mode,
     )
-    makers: list[Any] = [bare] * num_envs
+    _refuse_without(checkpoint, reward)
+    maker: Any = bare
+    if max_episode_steps is not None:
+        maker = partial(_with, gym.wrappers.TimeLimit, maker, max_episode_steps)
     mode = gym.vector.AutoresetMode(autoreset_mode)
     if mode == gym.vector.AutoresetMode.SAME_STEP and observation != "pixels":
-        makers = [partial(_with_frames, bare)] * num_envs  # render() would show the next episode
+        maker = partial(_with, FrameInInfo, maker)  # render() would show the next episode
+    makers = [maker] * num_envs
     envs: gym.vector.VectorEnv = (
         gym.vector.AsyncVectorEnv(makers, context="spawn", autoreset_mode=mode)
         if asynchronous
@@ -129,10 +140,15 @@ def make_vec(
     return envs if hold == 1 else HoldActionVector(envs, hold)
 
 
-def _with_frames(make: Callable[[], gym.Env[Any, Any]]) -> gym.Env[Any, Any]:
-    from viper_gym.wrappers.frames import FrameInInfo
+def _refuse_without(checkpoint: str | None, reward: dict[str, Any]) -> None:
+    if checkpoint is None and reward:
+        raise TypeError(f"without a checkpoint there is no use for {', '.join(sorted(reward))}")
 
-    return FrameInInfo(make())
+
+def _with(
+    wrapper: Callable[..., gym.Env[Any, Any]], make: Callable[[], gym.Env[Any, Any]], *args: Any
+) -> gym.Env[Any, Any]:
+    return wrapper(make(), *args)
 
 
 make.metadata = {"render_modes": ["rgb_array"]}  # type: ignore[attr-defined]

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -161,6 +162,16 @@ def test_missing_tensor_and_nan(folder):
     save_file({**weights, "start": start * float("nan")}, path)
     with pytest.raises(CheckpointError, match="start has NaN"):
         load_bundle(folder)
+
+
+def test_a_folder_with_the_name_of_a_suite_does_not_replace_it(folder, tmp_path, monkeypatch):
+    own = resolve("dmc")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(folder, "dmc", ignore=shutil.ignore_patterns("dmc"))
+    assert resolve("dmc") == own
+    assert resolve("./dmc").resolve() == (tmp_path / "dmc").resolve()
+    with pytest.raises(CheckpointError, match="has no revision 'v2'"):
+        resolve("./dmc", "v2")
 
 
 def test_names_resolve_to_folders(folder):

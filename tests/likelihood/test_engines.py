@@ -18,6 +18,7 @@ POLICIES = [
     ContextPolicy("exact", mode="joint", window=2),
     ContextPolicy("refresh", window=3),
     ContextPolicy("exact", window=1),
+    ContextPolicy("refresh", window=1),
 ]
 
 

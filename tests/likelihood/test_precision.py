@@ -3,6 +3,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from viper_gym.likelihood.precision import autocast
 
 FAULTS = """
 import resource, torch
@@ -18,6 +21,15 @@ keep_heap()
 faults()
 print(faults())
 """
+
+
+def test_what_the_caller_runs_in_does_not_change_fp32():
+    x = torch.randn(8, 8, generator=torch.Generator().manual_seed(0))
+    cpu = torch.device("cpu")
+    with autocast(cpu, torch.float32):
+        expected = x @ x
+    with torch.autocast("cpu", torch.bfloat16), autocast(cpu, torch.float32):
+        assert torch.equal(x @ x, expected)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these thresholds")

@@ -7,7 +7,10 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import viper_gym  # noqa: F401
 from dot_env import Dot
+from viper_gym.errors import PreprocessingMismatch
 from viper_gym.wrappers.hold import HoldAction, HoldActionVector
+from viper_gym.wrappers.single import ViperRewardWrapper
+from viper_gym.wrappers.vector import ViperVectorRewardWrapper
 
 CUP = "viper/dmc-cup_catch-v0"
 
@@ -73,3 +76,32 @@ def test_every_frame_is_scored_while_an_action_is_held():
 def test_no_steps_at_all_are_refused():
     with pytest.raises(ValueError, match="at least one step, got 0"):
         HoldAction(Dot(), 0)
+
+
+def test_frames_that_are_further_apart_than_the_models_are_refused():
+    """Held below the reward, three of four frames would not be seen."""
+    bare = {"checkpoint": None, "hold": 4}
+    with pytest.raises(PreprocessingMismatch, match=r"action_repeat.*2.*8"):
+        ViperRewardWrapper(gym.make(CUP, **bare), "dmc", "cup_catch")
+    with pytest.raises(PreprocessingMismatch, match=r"action_repeat.*2.*8"):
+        ViperVectorRewardWrapper(gym.make_vec(CUP, 2, **bare), "dmc", "cup_catch")
+    sb3 = pytest.importorskip("stable_baselines3.common.env_util")
+    from viper_gym.wrappers.sb3 import ViperVecEnvWrapper
+
+    with pytest.raises(PreprocessingMismatch, match=r"action_repeat.*2.*8"):
+        ViperVecEnvWrapper(sb3.make_vec_env(CUP, 1, env_kwargs=bare), "dmc", "cup_catch")
+    assert HoldAction(Dot(), 4).preprocessing is None  # which says nothing of its frames
+
+
+def test_one_environment_begun_by_hand_lets_the_others_go_on():
+    """Environment 1 ends after ten steps; environment 0 is reset then, with a mask."""
+    makers = [Dot, lambda: gym.wrappers.TimeLimit(Dot(), 10)]
+    held = HoldActionVector(SyncVectorEnv(makers), 4)
+    held.reset(seed=0)
+    actions = held.action_space.sample()
+    for _ in range(3):
+        over = held.step(actions)[3]
+    assert over.tolist() == [False, True]
+    held.reset(options={"reset_mask": np.array([True, False])})
+    _, rewards, *_ = held.step(actions)  # only begins environment 1 anew
+    assert rewards[1] == 0.0

@@ -7,12 +7,15 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.vector import SyncVectorEnv
 
 from brightness import brightness_model
-from conftest import CodedEnv, coded_frame, random_video_model, toy_bundle, with_offsets
+from conftest import SIZE, CodedEnv, coded_frame, random_video_model, toy_bundle, with_offsets
 from viper_gym.errors import FrameMismatch, PreprocessingMismatch, UnknownTask
 from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.wrappers.frames import FrameInInfo
 from viper_gym.wrappers.single import ViperRewardWrapper
+from viper_gym.wrappers.vector import ViperVectorRewardWrapper
 
 
 def reward_model(stride: int = 1, length: int = 4) -> VideoRewardModel:
@@ -177,3 +180,68 @@ def test_unpickled_wrapper_gives_the_same_rewards(tmp_path):
     env = ViperRewardWrapper(CodedEnv(), reward_model(), "a")
     twin = pickle.loads(pickle.dumps(env))
     assert [r for r, _ in play(env)[0]] == [r for r, _ in play(twin)[0]]
+
+
+@pytest.mark.parametrize("vector", [False, True])
+def test_another_renderer_in_the_process_changes_no_frame_of_gymnasiums_mujoco(vector, monkeypatch):
+    """Its renderer goes on in whichever OpenGL context was made current last."""
+    monkeypatch.setenv("MUJOCO_GL", "egl")  # Gymnasium does not look for one without a display
+
+    def hopper():
+        return gym.make("Hopper-v5", render_mode="rgb_array", width=SIZE, height=SIZE)
+
+    def rewards(disturb: bool) -> list[float]:
+        if vector:
+            envs = ViperVectorRewardWrapper(SyncVectorEnv([hopper]), reward_model(), "a")
+        else:
+            envs = ViperRewardWrapper(hopper(), reward_model(), "a")
+        envs.reset(seed=0)
+        other, found = gym.make("HalfCheetah-v5", render_mode="rgb_array"), []
+        for _ in range(3):
+            if disturb:
+                other.reset(seed=0)
+                other.render()
+            found.append(
+                float(np.ravel(envs.step(np.zeros_like(envs.action_space.sample()))[1])[0])
+            )
+        other.close()
+        envs.close()
+        return found
+
+    assert rewards(disturb=True) == rewards(disturb=False)
+
+
+@pytest.mark.parametrize("bonus", [None, "rnd"])
+def test_what_was_begun_in_inference_mode_goes_on_outside_and_back(bonus):
+    big = {"bonus": bonus, "beta": 0.5, "device": "cpu"}
+    env = gym.make("viper/dmc-cup_catch-v0", **big)
+    with torch.inference_mode():
+        env.reset(seed=0)
+        for _ in range(10):
+            env.step(np.zeros(2, np.float32))
+    for _ in range(10):
+        env.step(np.zeros(2, np.float32))
+    env.reset(seed=0)
+    with torch.inference_mode(), torch.no_grad():
+        assert np.isfinite(env.step(np.zeros(2, np.float32))[1])
+    env.close()
+
+
+def test_a_frame_in_info_is_scored_and_taken_out():
+    """Three grey pictures in a stack look like one of three colours."""
+
+    class Grey(CodedEnv):
+        def reset(self, **options):
+            return np.zeros_like(super().reset(**options)[0]), {}
+
+        def step(self, action):
+            observation, *rest = super().step(action)
+            return np.zeros_like(observation), *rest
+
+    def played(env):
+        (steps,) = play(ViperRewardWrapper(env, reward_model(), "a"))
+        assert all("viper/frame" not in info for _, info in steps)
+        return [reward for reward, _ in steps]
+
+    assert played(FrameInInfo(Grey())) == pytest.approx(played(CodedEnv()))
+    assert played(Grey()) != pytest.approx(played(CodedEnv()))

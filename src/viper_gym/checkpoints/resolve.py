@@ -19,7 +19,10 @@ def resolve(
     options: HubOptions | None = None,
     task: str | None = None,
 ) -> Path:
-    """The folder of a checkpoint: an existing folder, an alias, or a Hub repository.
+    """The folder of a checkpoint: an alias, an existing folder, or a Hub repository.
+
+    A folder with the name of an alias needs a path ("./dmc"): the ids of a suite must not depend on
+    what lies in the working directory.
 
     Args:
         task: what it is for; of a suite with several bundles the one that knows it is taken.
@@ -28,9 +31,11 @@ def resolve(
         CheckpointError: none of them, or the Hub's answer; see `hub.download`.
     """
     options = options or HubOptions()
-    if Path(checkpoint).is_dir():
-        return Path(checkpoint)
     entry = read_index().get(checkpoint)
+    if entry is None and Path(checkpoint).is_dir():
+        if revision is not None:
+            raise CheckpointError(f"{checkpoint} is a folder, which has no revision '{revision}'")
+        return Path(checkpoint)
     if entry is not None:
         if task is not None and checkpoint == entry.suite:
             entry = entry_of(entry.suite, task) or entry

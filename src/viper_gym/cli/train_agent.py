@@ -142,7 +142,10 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
     scale = kwargs.pop("reward_scale", "calibrated"), kwargs.pop("reward_clip", None)
     model.scale(task, *scale)  # what does not fit is said before anything is played
 
-    bare: Any = gym.make(env, checkpoint=None, **kwargs).unwrapped  # a live reward looks, too
+    try:
+        bare: Any = gym.make(env, checkpoint=None, **kwargs).unwrapped  # a live reward looks, too
+    except TypeError as error:
+        raise TrainingError(f"cannot make {env} with {kwargs}: {error}") from error
     check_preprocessing(bare.preprocessing, model.config.preprocessing.get(task, {}), task)
     bare.close()
 
@@ -155,7 +158,7 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
 def make_envs(env: str, kwargs: dict[str, Any], number: int) -> VectorEnv:
     try:
         return gym.make_vec(env, number, **kwargs)
-    except gym.error.Error as error:
+    except (gym.error.Error, TypeError) as error:  # no such id, no such argument
         raise TrainingError(f"cannot make {number} x {env} with {kwargs}: {error}") from error
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import numpy as np
@@ -72,7 +72,7 @@ def cast_for_inference(model: M, dtype: torch.dtype) -> M:
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
     """The context to run a model from `cast_for_inference` in."""
     if dtype == torch.float32:
-        return nullcontext()
+        return torch.autocast(device.type, enabled=False)  # whatever the caller is in
     return torch.autocast(device.type, dtype)
 
 

@@ -112,8 +112,9 @@ class StreamingLikelihood:
         if self._cache is not None:
             self._cache.reset(which)
             part = None if task is None else task[full]
-            kept = self._window[which, :keep]
-            self.model.extend(kept, self._cache, part, which, first=True, want_log_prob=False)
+            if keep:
+                kept = self._window[which, :keep]
+                self.model.extend(kept, self._cache, part, which, first=True, want_log_prob=False)
 
     def _score_window(self, rows: Tensor, position: Tensor, task: Tensor | None) -> Tensor:
         # frames behind a row's position are stale, and causal attention never looks there

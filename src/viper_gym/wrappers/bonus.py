@@ -10,7 +10,7 @@ import numpy as np
 from viper_gym.bonus.choose import check_bonus, name_of
 from viper_gym.types import INFO_BONUS, INFO_TASK_RETURN, INFO_TASK_REWARD, Bonus
 from viper_gym.wrappers.exploration import Explorer
-from viper_gym.wrappers.frames import newest_frame, rendered_frame
+from viper_gym.wrappers.frames import newest_frame, shown_frame
 
 _FIRST = np.array([0])
 
@@ -67,7 +67,7 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         observation, info = self.env.reset(seed=seed, options=options)
-        frame = self._frame(observation)
+        frame = self._frame(observation, info)
         if self._explorer is None:  # only now is the size of rendered frames known
             height, width = frame.shape[:2]
             self._explorer = Explorer(self._chosen, (height, width), self.env.action_space, 1)
@@ -80,7 +80,7 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
             raise gym.error.ResetNeeded("call reset() before step()")
         actions = self._explorer.flat_actions([action])
         observation, task_reward, terminated, truncated, info = self.env.step(action)
-        frames = self._frame(observation)[None]
+        frames = self._frame(observation, info)[None]
         bonus = self._beta * float(self._explorer.score(_FIRST, actions, frames)[0])
         self._task_return += float(task_reward)
         info = {**info, INFO_BONUS: bonus, INFO_TASK_REWARD: float(task_reward)}
@@ -89,7 +89,5 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         reward = self._task_reward_weight * float(task_reward) + bonus
         return observation, reward, terminated, truncated, info
 
-    def _frame(self, observation: Any) -> np.ndarray:
-        if self._newest is None:
-            return rendered_frame(self.env)
-        return self._newest(np.asarray(observation))
+    def _frame(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
+        return shown_frame(self.env, self._newest, observation, info)

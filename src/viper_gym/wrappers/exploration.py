@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 
 from viper_gym.bonus.choose import make_bonus
 from viper_gym.types import Bonus, Transition
@@ -25,6 +26,7 @@ class Explorer:
         ValueError, FrameMismatch: see `make_bonus`.
     """
 
+    @torch.inference_mode(False)
     def __init__(
         self,
         bonus: str | Bonus,
@@ -59,6 +61,8 @@ class Explorer:
             self._frames[env] = np.array(frames[row])  # environments may reuse their buffers
             self._features[env] = None if features is None else features[row]
 
+    @torch.inference_mode(False)  # it learns, and a caller's evaluation may run in that mode
+    @torch.enable_grad()
     def score(
         self,
         envs: np.ndarray,

@@ -63,6 +63,7 @@ def rendered_frame(env: gym.Env[Any, Any]) -> np.ndarray:
     Raises:
         FrameMismatch: render() gives no array (wrong render_mode).
     """
+    _take_context_back(env)
     frame = env.render()
     if not isinstance(frame, np.ndarray):
         raise FrameMismatch(
@@ -70,6 +71,34 @@ def rendered_frame(env: gym.Env[Any, Any]) -> np.ndarray:
             f"{type(frame).__name__}: make the environment with render_mode='rgb_array'"
         )
     return np.array(frame)
+
+
+def _take_context_back(env: gym.Env[Any, Any]) -> None:
+    """Gymnasium's MuJoCo renderer makes its OpenGL context current once. Where anything drew or was
+    closed since, it goes on in that other one, and shows black or another scene.
+    """
+    viewer: Any = getattr(getattr(env.unwrapped, "mujoco_renderer", None), "viewer", None)
+    if hasattr(viewer, "make_context_current"):
+        viewer.make_context_current()
+
+
+def shown_frame(
+    env: gym.Env[Any, Any], newest: Newest | None, observation: Any, info: dict[str, Any]
+) -> np.ndarray:
+    """A copy (environments may reuse their buffers) of the frame that goes with an observation.
+
+    Args:
+        newest: of `newest_frame`.
+        info: if `FrameInInfo` put the frame there, it is taken out of it.
+
+    Raises:
+        FrameMismatch: see `rendered_frame`.
+    """
+    if INFO_FRAME in info:
+        return np.array(info.pop(INFO_FRAME))
+    if newest is None:
+        return rendered_frame(env)
+    return np.array(newest(np.asarray(observation)))
 
 
 class FrameInInfo(gym.Wrapper, gym.utils.RecordConstructorArgs):

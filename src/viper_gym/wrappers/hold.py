@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from viper_gym.types import STEP_INFO
-from viper_gym.wrappers.vector import autoreset_mode
+from viper_gym.wrappers.vector import autoreset_mode, said_of_frames
 
 
 class HoldAction(gym.Wrapper, gym.utils.RecordConstructorArgs):
@@ -34,6 +34,12 @@ class HoldAction(gym.Wrapper, gym.utils.RecordConstructorArgs):
         gym.utils.RecordConstructorArgs.__init__(self, steps=steps)
         gym.Wrapper.__init__(self, env)
         self._steps = _checked(steps)
+
+    @property
+    def preprocessing(self) -> dict[str, Any] | None:
+        """What is said of the frames between which an action is held, None where nothing is."""
+        told = self.env.has_wrapper_attr("preprocessing")
+        return _held(self.env.get_wrapper_attr("preprocessing") if told else None, self._steps)
 
     def step(self, action: Any):
         total, parts = 0.0, _Parts()
@@ -57,22 +63,28 @@ class HoldActionVector(VectorWrapper):
         super().__init__(env)
         self._steps = _checked(steps)
         self._resets_next = autoreset_mode(env) == AutoresetMode.NEXT_STEP
-        self._over = False
+        self._over = np.zeros(env.num_envs, bool)
+
+    @property
+    def preprocessing(self) -> list[dict[str, Any] | None]:
+        """As `HoldAction.preprocessing`, of every environment."""
+        return [_held(said, self._steps) for said in said_of_frames(self.env)]
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None):
-        self._over = False
+        begun = (options or {}).get("reset_mask", True)  # read first: the environment pops it
+        self._over &= ~np.asarray(begun, bool)
         return self.env.reset(seed=seed, options=options)
 
     def step(self, actions: Any):
         total, parts = np.zeros(self.num_envs), _Parts()
-        for _ in range(1 if self._over else self._steps):
+        for _ in range(1 if self._over.any() else self._steps):
             observations, rewards, terminated, truncated, infos = self.env.step(actions)
             total += rewards
             parts.add(infos)
-            over = bool((terminated | truncated).any())
-            if over:
+            over = terminated | truncated
+            if over.any():
                 break
-        self._over = over and self._resets_next
+        self._over = over & self._resets_next
         return observations, total, terminated, truncated, {**infos, **parts.sums}
 
 
@@ -85,6 +97,12 @@ class _Parts:
     def add(self, info: dict[str, Any]) -> None:
         for key in STEP_INFO.keys() & info.keys():
             self.sums[key] = self.sums.get(key, 0.0) + info[key]
+
+
+def _held(said: dict[str, Any] | None, steps: int) -> dict[str, Any] | None:
+    if said is None or "action_repeat" not in said:
+        return said
+    return {**said, "action_repeat": said["action_repeat"] * steps}
 
 
 def _checked(steps: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 
 from viper_gym.bonus.choose import check_bonus, name_of
 from viper_gym.checkpoints.bundle import BundleConfig, read_config
@@ -126,6 +127,7 @@ class Scorer:
             return np.zeros((len(self.tasks), 0), np.float32)
         return self._explorer.flat_actions(list(actions))
 
+    @torch.inference_mode(False)  # a caller's evaluation may run in it, training outside
     def reset(self, envs: np.ndarray, frames: np.ndarray) -> None:
         """Episodes begin: their first frames are context for the next and give no reward.
 
@@ -147,6 +149,7 @@ class Scorer:
         self._spent += time.perf_counter() - began
         self.returns[envs] = self.task_returns[envs] = 0.0
 
+    @torch.inference_mode(False)
     def score(
         self,
         frames: np.ndarray,

@@ -11,7 +11,7 @@ import numpy as np
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import Clip, ScaleKind
 from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, INFO_TIME_SHARE, STEP_INFO, Bonus
-from viper_gym.wrappers.frames import newest_frame, rendered_frame
+from viper_gym.wrappers.frames import newest_frame, shown_frame
 from viper_gym.wrappers.scoring import RewardOptions, ScoredByVideo, Scorer, recorded_arguments
 
 
@@ -82,7 +82,8 @@ class ViperRewardWrapper(ScoredByVideo, gym.Wrapper, gym.utils.RecordConstructor
                 "ViperVecEnvWrapper (Stable-Baselines3)"
             )
         gym.Wrapper.__init__(self, env)
-        said = getattr(env.unwrapped, "preprocessing", None)
+        told = env.has_wrapper_attr("preprocessing")
+        said = env.get_wrapper_attr("preprocessing") if told else None
         self._scorer = Scorer(checkpoint, task, [said], options, env.action_space)
         self._newest = newest_frame(env.observation_space)
 
@@ -93,7 +94,7 @@ class ViperRewardWrapper(ScoredByVideo, gym.Wrapper, gym.utils.RecordConstructor
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
         observation, info = self.env.reset(seed=seed, options=options)
-        self._scorer.reset(np.array([True]), self._frame(observation)[None])
+        self._scorer.reset(np.array([True]), self._frame(observation, info)[None])
         return observation, info
 
     def step(self, action: Any):
@@ -101,7 +102,7 @@ class ViperRewardWrapper(ScoredByVideo, gym.Wrapper, gym.utils.RecordConstructor
             raise gym.error.ResetNeeded("call reset() before step()")
         actions = self._scorer.flat_actions([action])
         observation, task_reward, terminated, truncated, info = self.env.step(action)
-        frame = self._frame(observation)[None]
+        frame = self._frame(observation, info)[None]
         terms = self._scorer.score(frame, np.array([float(task_reward)]), actions)
         info = {**info, **{key: float(getattr(terms, part)[0]) for key, part in STEP_INFO.items()}}
         if terminated or truncated:
@@ -112,8 +113,5 @@ class ViperRewardWrapper(ScoredByVideo, gym.Wrapper, gym.utils.RecordConstructor
             self._scorer.warn_of_termination()
         return observation, float(terms.total[0]), terminated, truncated, info
 
-    def _frame(self, observation: Any) -> np.ndarray:
-        """A copy: environments may reuse their buffers."""
-        if self._newest is None:
-            return rendered_frame(self.env)
-        return np.array(self._newest(np.asarray(observation)))
+    def _frame(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
+        return shown_frame(self.env, self._newest, observation, info)

@@ -9,14 +9,14 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import iterate
 
 from viper_gym.errors import FrameMismatch
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import Clip, ScaleKind
 from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, INFO_TIME_SHARE, STEP_INFO, Bonus
-from viper_gym.wrappers.frames import INFO_FRAME, newest_frame
+from viper_gym.wrappers.frames import INFO_FRAME, newest_frame, rendered_frame
 from viper_gym.wrappers.scoring import RewardOptions, ScoredByVideo, Scorer
 
 SB3_WRAPPER = "viper_gym.wrappers.sb3.ViperVecEnvWrapper for Stable-Baselines3"
@@ -75,7 +75,9 @@ class ViperVectorRewardWrapper(ScoredByVideo, VectorWrapper):
         options = RewardOptions(
             revision, device, dtype, reward_scale, reward_clip, bonus, beta, task_reward_weight
         )
-        self._scorer = Scorer(checkpoint, task, _said(env), options, env.single_action_space)
+        self._scorer = Scorer(
+            checkpoint, task, said_of_frames(env), options, env.single_action_space
+        )
         self._newest = newest_frame(env.single_observation_space)
         self._mode = autoreset_mode(env)
         self._warned = False
@@ -167,6 +169,9 @@ class ViperVectorRewardWrapper(ScoredByVideo, VectorWrapper):
             return np.asarray(info[INFO_FRAME])
         if self._newest is not None:
             return self._newest(np.asarray(observations))
+        inner = self.env.unwrapped
+        if isinstance(inner, SyncVectorEnv):
+            return np.stack([rendered_frame(env) for env in inner.envs])
         try:
             frames = self.env.render()
         except NotImplementedError:
@@ -185,9 +190,14 @@ def autoreset_mode(env: VectorEnv) -> AutoresetMode:
     return getattr(env.unwrapped, "autoreset_mode", mode)
 
 
-def _said(env: VectorEnv) -> list[dict[str, Any] | None]:
+def said_of_frames(env: VectorEnv) -> list[dict[str, Any] | None]:
     """What each environment says of its frames, None where it says nothing."""
-    inner: Any = env.unwrapped
+    inner: Any = env
+    while isinstance(inner, VectorWrapper):
+        if hasattr(type(inner), "preprocessing"):  # changes what is said below it
+            said: Any = inner
+            return said.preprocessing
+        inner = inner.env
     # asking for what is not there would kill the workers of an AsyncVectorEnv
     if not hasattr(inner, "call") or not all(inner.call("has_wrapper_attr", "preprocessing")):
         return [None] * env.num_envs

@@ -76,6 +76,9 @@ def test_tasks_as_json():
     assert "unknown: fly" in viper("tasks", "--tasks", "fly").stderr
     measured = viper("tasks", "--tasks", "pendulum_swingup", "--measure", "1").stdout
     assert measured.startswith("dmc pendulum_swingup") and "(1 episodes)" in measured
+    as_json = viper("tasks", "--tasks", "pendulum_swingup", "--measure", "1", "--json").stdout
+    (row,) = json.loads(as_json)
+    assert row["episodes"] == 1 and row["mean"] == row["lowest"] and row["success"] is None
     games = json.loads(viper("tasks", "--suite", "atari", "--json").stdout)
     assert {"viper/atari-pong-v0", "atari zaxxon"} < {row["id"] for row in games}
     assert "known: dmc, metaworld" in viper("tasks", "--suite", "chess").stderr
@@ -104,13 +107,12 @@ def episode(tmp_path_factory):
 
 
 def test_score_and_sample_a_video(episode, tmp_path):
-    done = viper(
-        "score", episode, "--task", "cartpole_swingup", "--out", tmp_path / "s.png", "--json"
-    )
+    curve = tmp_path / "new" / "s.png"
+    done = viper("score", episode, "--task", "cartpole_swingup", "--out", curve, "--json")
     figures = json.loads(done.stdout)
     assert len(figures["rewards"]) == 500
     assert np.isclose(np.mean(figures["rewards"]), figures["mean_reward"], atol=1e-3)
-    assert Image.open(tmp_path / "s.png").size[0] > 500
+    assert Image.open(curve).size[0] > 500
     out = tmp_path / "s.gif"
     assert (
         viper(
@@ -124,10 +126,12 @@ def test_score_and_sample_a_video(episode, tmp_path):
 def test_bad_input_is_one_named_error(tmp_path):
     Episode(np.zeros((1, 64, 64, 3), np.uint8)).save(tmp_path / "one.npz")
     Episode(np.zeros((9, 32, 32, 3), np.uint8)).save(tmp_path / "small.npz")
+    Episode(np.zeros((4, 64, 64, 3), np.uint8)).save(tmp_path / "short.npz")
     cases = {
         ("score", tmp_path / "one.npz"): "VideoDataError",
         ("score", tmp_path / "small.npz", "--task", "cup_catch"): "FrameMismatch",
         ("score", tmp_path / "none.mp4"): "VideoDataError",
+        ("sample", tmp_path / "short.npz", "--task", "cup_catch"): "VideoDataError",
         ("evaluate", "--checkpoint", "nonsense"): "CheckpointError",
         ("evaluate", "--tasks", "fly"): "UnknownTask",
         ("evaluate", "--mode", "joint"): "CheckpointError",

@@ -6,7 +6,7 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.vector import SyncVectorEnv
+from gymnasium.vector import SyncVectorEnv, VectorWrapper
 
 from dot_env import STEPS, Dot
 from viper_gym.agents.actions import ActionCodec
@@ -21,6 +21,7 @@ class Sweeps:
     """Not a learner: goes right, and remembers what it was given to learn from."""
 
     updates_per_step = 0.5
+    least_steps = 2
 
     def __init__(self, push: float = 1.0):
         self.push, self.rewards, self.seen = push, [], []
@@ -55,13 +56,18 @@ def _column(frames: np.ndarray) -> np.ndarray:
     return frames[:, 7, :, 0].argmax(1).astype(np.float64)
 
 
-def trainer(out, agent=None, relabel=None, total=300, **changes) -> Trainer:
-    options = {"num_envs": 3, "learning_starts": 60, "log_every": 60, "eval_every": 150}
-    config = TrainerConfig(
-        out=out, replay=ReplayConfig(2000), total_timesteps=total, **{**options, **changes}
-    )
+def plain(n: int) -> SyncVectorEnv:
+    return SyncVectorEnv([Dot] * n)
+
+
+def trainer(out, agent=None, relabel=None, total=300, made_of=None, **changes) -> Trainer:
+    envs = changes.pop("make_envs", plain)
+    more = {"made_of": made_of, "make_eval_envs": changes.pop("make_eval_envs", None)}
+    options: dict = {"num_envs": 3, "learning_starts": 60, "log_every": 60, "eval_every": 150}
+    options["replay"] = ReplayConfig(2000)
+    config = TrainerConfig(out=out, total_timesteps=total, **{**options, **changes})
     learner = agent or Sweeps()
-    return Trainer(config, lambda n: SyncVectorEnv([Dot] * n), lambda *_: learner, relabel=relabel)
+    return Trainer(config, envs, lambda *_: learner, relabel=relabel, **more)
 
 
 def lines(out) -> list[dict]:
@@ -88,6 +94,63 @@ def test_relabelled_runs_go_on_after_a_stop(tmp_path):
     again.run()
     for rewards, following in zip(agent.rewards, agent.seen, strict=True):
         assert np.array_equal(rewards, _column(following))
+
+
+def test_what_a_run_was_made_of_is_compared_before_anything_is_touched(tmp_path):
+    same = {"env": "a", "agent": "drq"}
+    trainer(tmp_path, total=160, made_of=same).run()
+    kept = len(trainer(tmp_path, resume=True, made_of=same).replay)
+    assert kept > 100
+    with pytest.raises(TrainingError, match=r"env=a \(now b\)"):
+        trainer(tmp_path, resume=True, made_of={**same, "env": "b"})
+    with pytest.raises(TrainingError, match=r"replay=.*2000.*now.*4000"):
+        trainer(tmp_path, resume=True, made_of=same, replay=ReplayConfig(4000))
+    assert len(trainer(tmp_path, resume=True, made_of=same).replay) == kept
+
+
+def test_a_new_run_in_an_old_folder_is_not_resumed_as_the_old_one(tmp_path):
+    trainer(tmp_path, total=160).run()
+    killed = trainer(tmp_path)  # before its first checkpoint
+    assert killed.step == 0
+    again = trainer(tmp_path, resume=True)
+    assert again.step == 0 and len(again.replay) == 0
+
+
+def test_the_bonus_is_kept_and_evaluations_have_none(tmp_path):
+    class Counts:
+        seen = 0
+
+        def state_dict(self):
+            return {"seen": self.seen}
+
+        def load_state_dict(self, state):
+            self.seen = state["seen"]
+
+    def explored(n):
+        return Explored(SyncVectorEnv([Dot] * n))
+
+    class Explored(VectorWrapper):
+        def __init__(self, env):
+            super().__init__(env)
+            self.bonus = Counts()
+
+        def step(self, actions):
+            self.bonus.seen += self.num_envs
+            return super().step(actions)
+
+    first = trainer(tmp_path, total=160, make_envs=explored, make_eval_envs=plain)
+    first.run()
+    again = trainer(tmp_path, resume=True, make_envs=explored, make_eval_envs=plain)
+    assert again._envs.bonus.seen == first._envs.bonus.seen > 100
+
+
+def test_learning_waits_until_something_can_be_sampled(tmp_path):
+    agent = Sweeps()
+    agent.least_steps = 40
+    trainer(tmp_path, agent, total=100, learning_starts=6).run()
+    assert agent.rewards == []  # 33 steps of each environment
+    trainer(tmp_path, agent, total=130, learning_starts=6).run()
+    assert agent.rewards
 
 
 def test_learning_waits_for_labels(tmp_path):

@@ -15,6 +15,7 @@ from safetensors.torch import save
 
 from hub_fixtures import FILES, NAME, WEIGHTS, changed, rewards
 from viper_gym.checkpoints import index
+from viper_gym.cli.evaluate import Evaluate
 from viper_gym.errors import CheckpointError, HubUnavailable
 
 
@@ -278,3 +279,13 @@ def test_the_bundled_model_replaces_an_unreachable_hub_and_nothing_else(hub, loa
 def test_a_suite_without_a_repository_has_no_revisions(load):
     with pytest.raises(CheckpointError, match="not on the Hub yet"):
         load("v2", checkpoint="dmc")
+
+
+def test_a_pinned_commit_is_not_recalibrated_in_the_cache(hub, files, load, cache, tmp_path):
+    """The same commit would be another reward from then on."""
+    hub.add(NAME, files)
+    load()
+    with pytest.raises(CheckpointError, match="write it to a folder first"):
+        Evaluate(NAME, episodes=tmp_path, calibrate=True, json=True).run()
+    with pytest.raises(CheckpointError, match="write it to a folder first"):
+        Evaluate(NAME, episodes=tmp_path, write=True, json=True).run()

@@ -70,6 +70,36 @@ def test_gif_is_read_and_resized(tmp_path):
     assert read_video(tmp_path / "v.gif", 32).frames.shape == (4, 32, 32, 3)
 
 
+def test_pictures_of_sixteen_bits_are_scaled(tmp_path):
+    grey = np.arange(0, 65536, 1024, dtype=np.uint16).reshape(8, 8)
+    (tmp_path / "v").mkdir()
+    Image.fromarray(grey).save(tmp_path / "v" / "0.png")
+    frames = read_video(tmp_path / "v").frames
+    np.testing.assert_array_equal(frames[0, ..., 1], grey >> 8)
+
+
+def test_linked_folders_are_entered_once(tmp_path):
+    frames = np.zeros((9, 64, 64, 3), np.uint8)
+    Episode(frames).save(tmp_path / "elsewhere" / "one.NPZ")
+    (tmp_path / "data" / "walk").mkdir(parents=True)
+    (tmp_path / "data" / "walk" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "data" / "walk")
+    assert len(load_folder(tmp_path / "data", 64, min_frames=1)["walk"]) == 1
+
+
+def test_rewards_that_do_not_fit_and_movies_without_pictures_are_named(tmp_path):
+    np.savez(tmp_path / "r.npz", frames=np.zeros((9, 4, 4, 3), np.uint8), rewards=np.zeros(9))
+    with pytest.raises(VideoDataError, match=r"expected 8 rewards for 9 frames.*got shape \(9,\)"):
+        Episode.load(tmp_path / "r.npz")
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        sound.rate = 8000
+        container.mux([*stream.encode(sound), *stream.encode(None)])
+    with pytest.raises(VideoDataError, match="no picture in it"):
+        read_video(tmp_path / "sound.mp4")
+
+
 def test_unusable_folders_are_named(tmp_path):
     with pytest.raises(VideoDataError, match="no such folder"):
         load_folder(tmp_path / "none", 32, 4)

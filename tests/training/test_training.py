@@ -72,7 +72,7 @@ def tokenizer(data, tiny_presets, tmp_path_factory):
 
 def video_config(data, tokenizer, out, steps, **loop) -> VideoModelTraining:
     settings = LoopConfig(
-        out=out, steps=steps, eval_every=1000, device="cpu", precision="no", **loop
+        out=out, steps=steps, eval_every=1000, device="cpu", precision="fp32", **loop
     )
     return VideoModelTraining(
         data, tokenizer, VIDEO, settings, frame_stride=1, batch_size=16, learning_rate=3e-3

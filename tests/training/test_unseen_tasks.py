@@ -63,7 +63,7 @@ def folders(tmp_path_factory):
 
 
 def config(root, out: str, steps: int = 1, **changes) -> VideoModelTraining:
-    loop = LoopConfig(out=root / out, steps=steps, eval_every=1000, device="cpu", precision="no")
+    loop = LoopConfig(out=root / out, steps=steps, eval_every=1000, device="cpu", precision="fp32")
     settings = VideoModelTraining(
         root / "data", root / "tokenizer", VIDEO, loop, frame_stride=1, batch_size=28,
         learning_rate=3e-3, frozen_context=0.0, empty_context=0.0,

@@ -92,11 +92,12 @@ class FrameReplay:
         self._head = 0  # frames written so far, of each environment
         self._known = np.zeros(num_envs, np.int64)  # steps before this number have their rewards
         self._began = np.zeros(num_envs, np.int64)  # number of the newest episode's first frame
+        restored = folder is not None and self._restore()  # refuses before anything is touched
         self._arrays = {
             name: _array(folder, name, (self.slots, num_envs, *shape), dtype)
             for name, (shape, dtype) in shapes.items()
         }
-        if folder is None or not self._restore():
+        if not restored:
             self._arrays["numbers"][:] = -1
 
     @staticmethod

@@ -31,6 +31,8 @@ class Agent(Protocol):
 
     updates_per_step: float
     """by default"""
+    least_steps: int
+    """of each environment, before anything can be sampled"""
 
     def player(self, num_envs: int, deterministic: bool = False) -> Player: ...
 
@@ -92,6 +94,10 @@ class Trainer:
         film: called with (frames (T, H, W, 3), file stem) after an evaluation.
         relabel: rewards for finished episodes in the replay, instead of the environment's, which
             are logged as "task_return" and not learned from.
+        make_eval_envs: as `make_envs`, for evaluations; leave an exploration bonus out, which would
+            begin anew in each. None takes `make_envs`.
+        made_of: what else a resumed run must share (environment, settings of the agent, …): plain
+            values, compared with those of the checkpoint.
 
     Raises:
         TrainingError: unusable environment or folder, or a checkpoint of other settings.
@@ -106,13 +112,18 @@ class Trainer:
         on_progress: Callable[[int, int, dict[str, float]], None] = lambda *_: None,
         film: Callable[[np.ndarray, Path], None] = lambda *_: None,
         relabel: Relabel | None = None,
+        make_eval_envs: MakeEnvs | None = None,
+        made_of: dict[str, Any] | None = None,
     ):
-        self.config, self._make_envs, self._relabel = config, make_envs, relabel
+        self.config, self._relabel, self._made_of = config, relabel, made_of or {}
+        self._make_eval_envs = make_eval_envs or make_envs
         self._on_progress, self._film = on_progress, film
         try:
             config.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise TrainingError(f"cannot write to {config.out}: {error}") from error
+        self._state = config.out / "state.pt"
+        saved = self._saved() if config.resume and self._state.exists() else None
         self._envs = make_envs(config.num_envs)
         shape = frame_shape(self._envs)
         self._actions = ActionCodec(self._envs.single_action_space)
@@ -121,9 +132,8 @@ class Trainer:
         self._updates_per_step = self.agent.updates_per_step if given is None else given
         self.step, self._seconds, self._best = 0, 0.0, -np.inf
         self._rng = np.random.default_rng(config.seed)
-        self._state = config.out / "state.pt"
-        resuming = config.resume and self._state.exists()
-        if not resuming:  # what an earlier run left is another run's
+        if saved is None:  # what an earlier run left is another run's
+            self._state.unlink(missing_ok=True)
             (config.out / "replay" / "replay.json").unlink(missing_ok=True)
         self.replay = FrameReplay(
             config.replay,
@@ -133,8 +143,8 @@ class Trainer:
             config.out / "replay",
             labels_later=relabel is not None,
         )
-        if resuming:
-            self._load()
+        if saved is not None:
+            self._load(saved)
 
     def run(self) -> Path:
         """Train to the end; returns the folder.
@@ -180,7 +190,7 @@ class Trainer:
             for i in np.flatnonzero(over):
                 means.add(at_end(infos, int(i)) | {"return": returns[i]})
             self.step += n
-            if self.replay.steps_known >= c.learning_starts:
+            if self.replay.steps_known >= max(c.learning_starts, n * self.agent.least_steps):
                 due += n * self._updates_per_step
                 for _ in range(int(due)):
                     means.add(self.agent.update(self.agent.sample(self.replay, self._rng)))
@@ -217,7 +227,7 @@ class Trainer:
         return float(np.sum(rewards))
 
     def _evaluate(self) -> None:
-        envs = self._make_envs(self.config.eval_episodes)
+        envs = self._make_eval_envs(self.config.eval_episodes)
         player = self.agent.player(envs.num_envs, deterministic=True)
         means, episodes = play_episodes(player, envs, self._actions, self.config.seed + 10_000)
         envs.close()
@@ -255,6 +265,7 @@ class Trainer:
             "rng": json.dumps(self._rng.bit_generator.state),
             "settings": self._settings(),
             "agent": self.agent.state_dict(),
+            "bonus": None if self._bonus() is None else self._bonus().state_dict(),
         }
         temporary = self._state.with_suffix(".tmp")
         if self._relabel is not None:  # a resumed run begins new episodes: these end here
@@ -280,10 +291,15 @@ class Trainer:
             fixed.pop(name)
         for name in ("log_every", "checkpoint_minutes", "wandb_project"):
             fixed.pop(name)
-        return json.dumps(fixed, default=str)
+        return json.dumps({**fixed, **self._made_of}, default=str)
 
-    def _load(self) -> None:
-        state = torch.load(self._state, map_location="cpu", weights_only=True)
+    def _bonus(self) -> Any:
+        """The exploration bonus of the environments, if they have one that can be kept."""
+        bonus = getattr(self._envs, "bonus", None)
+        return bonus if hasattr(bonus, "load_state_dict") else None
+
+    def _saved(self) -> dict[str, Any]:
+        state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
         saved, now = json.loads(state["settings"]), json.loads(self._settings())
         different = sorted(k for k in saved if saved[k] != now.get(k))
         if different:
@@ -291,6 +307,11 @@ class Trainer:
                 f"{self._state} was made with other settings: "
                 + ", ".join(f"{k}={saved[k]} (now {now.get(k)})" for k in different)
             )
+        return state
+
+    def _load(self, state: dict[str, Any]) -> None:
+        if state.get("bonus") and self._bonus() is not None:
+            self._bonus().load_state_dict(state["bonus"])
         self.step, self._seconds = state["step"], state["seconds"]
         self._rng.bit_generator.state = json.loads(state["rng"])
         self.agent.load_state_dict(state["agent"])

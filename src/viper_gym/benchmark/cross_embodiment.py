@@ -134,6 +134,7 @@ def run(
         done = folder / "score.json"
         if not done.exists():
             tick(f"{condition}, seed {settings.seed}")
+            folder.mkdir(exist_ok=True)
             experts, unskilled = ({c: some[c] for c in cells if some} for some in (files, play))
             if condition == "upper bound":  # holds no cell out: the same model in every fold
                 models = settings.out / "all_cells" / f"seed_{settings.seed}"

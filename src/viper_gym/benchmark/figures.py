@@ -20,6 +20,7 @@ from viper_gym.benchmark.audit import Scored, TaskAudit
 from viper_gym.benchmark.score_mask import PointsLost
 from viper_gym.benchmark.stand_still import StandStill
 from viper_gym.data.episodes import Episode
+from viper_gym.errors import VideoDataError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
 if TYPE_CHECKING:
@@ -195,10 +196,18 @@ def rollout_gif(
 
     The rollout sees the first `seen` frames, half a window if left out; a red bar marks imagined
     ones.
+
+    Raises:
+        VideoDataError: the video ends before anything is imagined.
     """
     stride = model.config.frame_stride
     context = seen or max(1, model.config.video_model.sequence_length // 2)
     strided = episode.frames[::stride][: context + frames]
+    if len(strided) <= context:
+        raise VideoDataError(
+            f"expected more than {context * stride} frames, of which the first are seen and the "
+            f"others imagined, got {len(episode.frames)}"
+        )
     numbers = model.task_numbers(task, len(strided))
     codes = model.encode(strided, numbers)[None]  # (1, T, h, w)
     task_index = model.classes(numbers[:1])

@@ -48,6 +48,23 @@ def resolve(
     )
 
 
+def resolve_to_write(checkpoint: str, task: str | None = None) -> Path:
+    """The folder of a checkpoint whose config is going to be changed.
+
+    Raises:
+        CheckpointError: see `resolve`; or it is the Hub's, whose cache keeps commits as they are.
+    """
+    folder = resolve(checkpoint, task=task)
+    own = Path(str(resources.files("viper_gym") / "assets"))
+    if own not in folder.parents and (checkpoint in read_index() or not Path(checkpoint).is_dir()):
+        raise CheckpointError(
+            f"'{checkpoint}' is a copy of what the Hub has, which is not to be changed: write it "
+            f"to a folder first (VideoRewardModel.from_pretrained('{checkpoint}').save_pretrained("
+            "'FOLDER')), and give that"
+        )
+    return folder
+
+
 def _of_entry(entry: CheckpointEntry, revision: str | None, options: HubOptions) -> Path:
     if entry.repo_id is not None:
         # the digests are those of the pinned revision

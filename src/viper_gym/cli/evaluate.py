@@ -59,14 +59,17 @@ class Evaluate:
             FULL_AUDIT,
         )
         from viper_gym.checkpoints.bundle import CARD, read_config, write_config
-        from viper_gym.checkpoints.resolve import resolve
+        from viper_gym.checkpoints.resolve import resolve, resolve_to_write
 
         if not self.calibrate and (self.mode, self.window, self.context) != (None, None, None):
             raise CheckpointError(
                 "--mode, --window and --context change what the scale was calibrated for: add "
                 "--calibrate"
             )
-        folder = resolve(self.checkpoint, task=next(iter(self.tasks), None))
+        changed = self.calibrate or self.write
+        folder = (resolve_to_write if changed else resolve)(
+            self.checkpoint, task=next(iter(self.tasks), None)
+        )
         if self.calibrate:
             calibrate_checkpoint(self, CALIBRATION, CALIBRATION_SEED)
         audits = audit_checkpoint(
@@ -150,10 +153,10 @@ def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -
     from viper_gym.benchmark.suite_episodes import suite_episodes, unreachable
     from viper_gym.checkpoints.bundle import read_config, write_config
     from viper_gym.checkpoints.index import audited_tasks
-    from viper_gym.checkpoints.resolve import resolve
+    from viper_gym.checkpoints.resolve import resolve_to_write
     from viper_gym.likelihood.reward_model import VideoRewardModel
 
-    folder = resolve(options.checkpoint, task=next(iter(options.tasks), None))
+    folder = resolve_to_write(options.checkpoint, task=next(iter(options.tasks), None))
     config = read_config(folder)
     asked = (options.mode, options.window, options.context) != (None, None, None)
     if asked and not options.tasks:

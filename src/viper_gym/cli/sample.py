@@ -31,5 +31,6 @@ class Sample:
         )
         task = model.tasks[model.task_index(self.task)]
         episode = read_video(self.video, model.image_size)
+        self.out.parent.mkdir(parents=True, exist_ok=True)
         rollout_gif(model, task, episode, self.out, self.frames)
         print(f"real video and rollout side by side: {self.out}")

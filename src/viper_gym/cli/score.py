@@ -38,6 +38,7 @@ class Score:
         kind: Any = "calibrated" if task in model.config.calibration else "per_token"
         rewards = model.compute_reward(episode.frames[None], task, kind)[0]
         unit = "reward (0 cheap, 1 expert)" if kind == "calibrated" else "nats a token"
+        self.out.parent.mkdir(parents=True, exist_ok=True)
         score_figure(rewards, episode, f"{self.video.name} as {task}", unit, self.out)
         figures = {
             "task": task,

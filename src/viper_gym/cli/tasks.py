@@ -72,6 +72,7 @@ class Tasks:
         from viper_gym.envs.collect import expert_results
         from viper_gym.envs.suite import SUITES
 
+        measured = []
         for name in names:
             for task in self._chosen(SUITES[name]):
                 if not (self.suite or self.tasks or entry_of(name, task)):
@@ -79,12 +80,19 @@ class Tasks:
                 results = expert_results(task, self.measure, suite=name)
                 returns = np.array([r.task_return for r in results])
                 success = [r.success for r in results if r.success is not None]
-                solved = f", success {np.mean(success):.0%}" if success else ""
+                row = {"id": f"{name} {task}", "mean": returns.mean(), "sd": returns.std()}
+                row |= {"lowest": returns.min(), "success": np.mean(success) if success else None}
+                measured.append({**row, "episodes": len(returns)})
+                if self.json:
+                    continue
+                solved = f", success {row['success']:.0%}" if success else ""
                 print(
-                    f"{name} {task:20s} {returns.mean():.0f} ± {returns.std():.0f}, lowest "
-                    f"{returns.min():.0f}{solved} ({len(returns)} episodes)",
+                    f"{name} {task:20s} {row['mean']:.0f} ± {row['sd']:.0f}, lowest "
+                    f"{row['lowest']:.0f}{solved} ({len(returns)} episodes)",
                     flush=True,
                 )
+        if self.json:
+            print(json.dumps(measured, indent=2))
 
 
 def _separation(entry: CheckpointEntry | None, task: str) -> dict[str, float]:

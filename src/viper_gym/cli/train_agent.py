@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +19,8 @@ from viper_gym.agents.replay import FrameReplay
 from viper_gym.agents.trainer import TrainerConfig
 from viper_gym.cli.progress import console
 from viper_gym.errors import TrainingError
+
+IDS = "viper/"
 
 if TYPE_CHECKING:
     from viper_gym.agents.actions import ActionCodec
@@ -43,7 +45,7 @@ class AgentTraining:
     drq: DrQConfig = field(default_factory=DrQConfig)
     dreamer: DreamerConfig = field(default_factory=DreamerConfig)
     device: str = "auto"
-    """auto, cpu, cuda or mps"""
+    """auto, cpu, cuda or mps; of the reward of viper/ ids, too"""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """of the agent's networks; auto is bf16 where the hardware has bf16 products"""
 
@@ -82,12 +84,37 @@ def train_agent(config: AgentTraining) -> Path:
         video_gif(frames, stem.with_suffix(".gif"))
 
     kwargs, relabel = _decode(config.env_kwargs), None
+    if config.env.startswith(IDS) and config.device != "auto":
+        kwargs.setdefault("device", config.device)
     if config.relabel:
         relabel, kwargs = _relabeller(config.env, kwargs)
     envs = partial(make_envs, config.env, kwargs)
+    plain = {k: v for k, v in kwargs.items() if k not in ("bonus", "beta")}
+    evaluated = partial(make_envs, config.env, plain) if config.env.startswith(IDS) else envs
     with bar:
-        trainer = Trainer(config.trainer, envs, announced, on_progress, film, relabel)
+        trainer = Trainer(
+            config.trainer,
+            envs,
+            announced,
+            on_progress,
+            film,
+            relabel,
+            make_eval_envs=evaluated,
+            made_of=_made_of(config),
+        )
         return trainer.run()
+
+
+def _made_of(config: AgentTraining) -> dict[str, Any]:
+    """What a resumed run must share, beside the loop's own settings."""
+    settings = asdict(config.drq if config.agent == "drq" else config.dreamer)
+    return {
+        "agent": config.agent,
+        "env": config.env,
+        "env_kwargs": config.env_kwargs,
+        "relabel": config.relabel,
+        **{f"{config.agent}.{name}": value for name, value in settings.items()},
+    }
 
 
 def make_agent(
@@ -126,7 +153,7 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
     from viper_gym.wrappers.preprocessing import check_preprocessing
 
     spec = gym.registry.get(env)
-    if spec is None or not env.startswith("viper/"):
+    if spec is None or not env.startswith(IDS):
         raise TrainingError(f"--relabel knows the task of viper/ ids only, got {env}")
     live = sorted(kwargs.keys() & {"bonus", "beta", "task_reward_weight", "hold"})
     if live:

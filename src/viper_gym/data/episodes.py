@@ -53,7 +53,7 @@ class Episode:
         """Read what `save` wrote, or any npz with an array named `frames`.
 
         Raises:
-            VideoDataError: not an npz, no frames in it, or truncated.
+            VideoDataError: not an npz, no frames in it, truncated, or rewards that do not fit.
         """
         try:
             with np.load(path, allow_pickle=False) as data:
@@ -63,8 +63,15 @@ class Episode:
                     )
                 meta = json.loads(str(data["meta"])) if "meta" in data else {}
                 rewards = data["rewards"] if "rewards" in data else None
-                return cls(data["frames"], rewards, meta)
+                episode = cls(data["frames"], rewards, meta)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
             if isinstance(error, VideoDataError):
                 raise
             raise VideoDataError(f"{path}: not a readable episode file ({error})") from error
+        steps = len(episode.frames) - 1
+        if rewards is not None and rewards.shape != (steps,):
+            raise VideoDataError(
+                f"{path}: expected {steps} rewards for {steps + 1} frames (one a step; the first "
+                f"frame has none), got shape {rewards.shape}"
+            )
+        return episode

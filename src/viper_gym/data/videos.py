@@ -7,8 +7,9 @@ input is best: codes of a lossy mp4 differ from those of live frames.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def read_video(path: Path, image_size: int | None = None) -> Episode:
     Raises:
         VideoDataError: unreadable, or no frame in it.
     """
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         return Episode.load(path)
     try:
         frames = _read_pictures(path) if path.is_dir() else _read_movie(path)
@@ -65,12 +66,32 @@ def _read_movie(path: Path) -> list[np.ndarray]:
     import av
 
     with av.open(str(path)) as container:
+        if not container.streams.video:
+            raise VideoDataError(f"{path}: no picture in it, only sound")
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
 def _read_pictures(folder: Path) -> list[np.ndarray]:
     files = sorted((f for f in folder.iterdir() if f.suffix.lower() in PICTURES), key=natural_key)
-    return [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    return [np.asarray(_eight_bits(Image.open(file)).convert("RGB")) for file in files]
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Grey pictures of 16 bits are scaled (Pillow would cut all that is above 255)."""
+    if not picture.mode.startswith("I"):
+        return picture
+    return Image.fromarray((np.asarray(picture).astype(np.uint32) >> 8).astype(np.uint8))
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Everything in a folder, also behind links to other folders."""
+    walked: set[str] = set()
+    for root, folders, files in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(root)) in walked:  # a link that leads back
+            folders.clear()
+            continue
+        walked.add(real)
+        yield from (Path(root) / name for name in (*folders, *files))
 
 
 def find_videos(folder: Path) -> list[Path]:
@@ -80,7 +101,7 @@ def find_videos(folder: Path) -> list[Path]:
     cameras beside it are no videos of the task.
     """
     found: list[Path] = []
-    for path in sorted(folder.rglob("*"), key=natural_key):
+    for path in sorted(_below(folder), key=natural_key):
         if path.name != FRONT and (path.parent / FRONT).is_dir():
             continue
         if path.is_file() and path.suffix.lower() in (".npz", *MOVIES):

@@ -115,7 +115,8 @@ def collect(
     """Collect until `episodes` are kept; returns their files, in the order of seeds.
 
     Args:
-        first_seed: seeds count up from here; use disjoint ranges for training and evaluation.
+        first_seed: seeds count up from here, and what the folder has of earlier ones is not
+            counted; use disjoint ranges for training and evaluation.
         workers: processes, 0 plays in this one; or `Workers`, for several calls.
         on_episode: called with each new index line, for progress.
 
@@ -133,7 +134,7 @@ def collect(
     done = {line["seed"]: line for line in read_index(index)}
     if index.exists():  # a torn last line would swallow the next one
         index.write_text("".join(json.dumps(line) + "\n" for line in done.values()))
-    kept = sum(line["kept"] for line in done.values())
+    kept = sum(line["kept"] for seed, line in done.items() if seed >= first_seed)
 
     def jobs() -> Iterator[Job]:
         seed = first_seed
@@ -169,7 +170,7 @@ def collect(
             f"cannot write to {folder}: {error}. What is recorded is kept: make room, and run the "
             "same again"
         ) from error
-    kept_seeds = sorted(seed for seed, line in done.items() if line["kept"])
+    kept_seeds = sorted(seed for seed, line in done.items() if line["kept"] and seed >= first_seed)
     return [folder / f"episode_{seed:07d}.npz" for seed in kept_seeds[:episodes]]
 
 

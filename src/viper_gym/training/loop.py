@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -41,9 +41,9 @@ class LoopConfig:
     """stop after this much training time; the learning rate is annealed to fit"""
     seed: int = 0
     device: str = "auto"
-    """auto, cpu, cuda or mps"""
-    precision: str = "auto"
-    """auto (bf16 where it is fast), bf16 or no (fp32)"""
+    """auto, cpu, cuda or mps; which of several GPUs, CUDA_VISIBLE_DEVICES says"""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """auto is bf16 where it is fast"""
     resume: bool = False
     """go on from the last checkpoint in `out`"""
     log_every: int = 25
@@ -70,13 +70,24 @@ class Trainable(Protocol):
 
 
 def make_accelerator(config: LoopConfig) -> Accelerator:
-    """Precision and device as asked; bf16 by default where the hardware has bf16 products."""
-    precision = config.precision
-    if precision == "auto":
-        precision = "bf16" if _fast_bf16(config.device) else "no"
+    """Precision and device as asked; bf16 by default where the hardware has bf16 products.
+
+    Raises:
+        TrainingError: the device is not there.
+    """
+    bf16 = config.precision == "bf16"
+    if config.precision == "auto":
+        bf16 = _fast_bf16(config.device)
+    precision = "bf16" if bf16 else "no"
     # Accelerate keeps one state a process; two trainings in one process may differ in precision.
     AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(mixed_precision=precision, cpu=config.device == "cpu")
+    accelerator = Accelerator(mixed_precision=precision, cpu=config.device == "cpu")
+    if config.device not in ("auto", accelerator.device.type):
+        raise TrainingError(
+            f"device: expected one that is there ({accelerator.device.type}, cpu) or auto, got "
+            f"{config.device}"
+        )
+    return accelerator
 
 
 def _fast_bf16(device: str) -> bool:
@@ -116,6 +127,9 @@ class Loop:
         c = self.config
         if c.resume and self._state_path.exists():
             self._load(trainable)
+        else:  # another run's, which a kill before the first checkpoint must not go on with
+            self._state_path.unlink(missing_ok=True)
+        self._cut_log()
         writer = SummaryWriter(str(c.out / "tensorboard"), purge_step=self.step)
         start, saved, begun = time.monotonic(), time.monotonic(), self._elapsed
         metrics: dict[str, float] = {}
@@ -159,6 +173,14 @@ class Loop:
             folder.mkdir(exist_ok=True)
             Image.fromarray(picture).save(folder / f"step_{self.step:07d}.png")
 
+    def _cut_log(self) -> None:
+        """Lines behind the step where the run goes on are of work that will be done again."""
+        path = self.config.out / "metrics.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        whole = [x for x in lines if x.endswith("}")]  # a kill may have torn one
+        kept = [x for x in whole if json.loads(x)["step"] <= self.step] if self.step else []
+        path.write_text("".join(x + "\n" for x in kept))
+
     def _append(self, line: dict[str, float]) -> None:
         with (self.config.out / "metrics.jsonl").open("a") as file:
             file.write(json.dumps({k: round(v, 6) for k, v in line.items()}) + "\n")
@@ -173,8 +195,14 @@ class Loop:
             "optimizers": {k: o.state_dict() for k, o in trainable.optimizers.items()},
         }
         temporary = self._state_path.with_suffix(".tmp")
-        torch.save(state, temporary)
-        os.replace(temporary, self._state_path)
+        try:
+            torch.save(state, temporary)
+            os.replace(temporary, self._state_path)
+        except (OSError, RuntimeError) as error:  # a full disk is either
+            kept = "The last checkpoint is intact: make room and run again with resume"
+            if not self._state_path.exists():
+                kept = "No checkpoint was written yet: make room and run again"
+            raise TrainingError(f"cannot write to {self.config.out}: {error}. {kept}") from error
 
     def _load(self, trainable: Trainable) -> None:
         state = torch.load(self._state_path, map_location="cpu", weights_only=True)

@@ -44,6 +44,7 @@ class Dreamer(TorchAgent):
     ):
         self.config = c = config or DreamerConfig()
         self.updates_per_step = c.updates_per_step
+        self.least_steps = c.batch_length + 1  # and the one before, whose action leads in
         self.device = torch.device(device)
         self.action_size = action_size
         self._bf16 = precision == "bf16"

@@ -62,6 +62,7 @@ class DrQ(TorchAgent):
     ):
         self.config = c = config or DrQConfig()
         self.updates_per_step = c.updates_per_step
+        self.least_steps = 2  # a frame and the next
         self.device = torch.device(device)
         self._bf16 = precision == "bf16"
         H, W, channels = frame_shape

@@ -1,0 +1,77 @@
+"""A run that is killed, begun anew or out of room loses nothing and goes on with nobody else's."""
+
+import json
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from viper_gym.errors import TrainingError
+from viper_gym.training.loop import Loop, LoopConfig, make_accelerator
+
+
+@dataclass(frozen=True)
+class Settings:
+    size: int = 1
+
+
+class Counts:
+    """Not a learner; may be killed in a step."""
+
+    def __init__(self, killed_at: int | None = None):
+        self.modules, self.optimizers, self.killed_at = {}, {}, killed_at
+
+    def train_step(self, step, progress):
+        if step == self.killed_at:
+            raise KeyboardInterrupt
+        return {"loss": 1.0}
+
+    def evaluate(self):
+        return {"held_out": 2.0}
+
+    def picture(self):
+        return None
+
+
+def config(out, **changes) -> LoopConfig:
+    return LoopConfig(out=out, **{"steps": 6, "log_every": 2, "device": "cpu", **changes})
+
+
+def steps(out) -> list[int]:
+    return [json.loads(x)["step"] for x in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_new_run_in_an_old_folder_is_not_resumed_as_the_old_one(tmp_path):
+    Loop(config(tmp_path), "old", Settings()).run(Counts())
+    assert steps(tmp_path) == [1, 2, 4, 6, 6]
+    with pytest.raises(KeyboardInterrupt):
+        Loop(config(tmp_path), "new", Settings()).run(Counts(killed_at=3))
+    Loop(config(tmp_path, resume=True), "new", Settings()).run(Counts())
+    assert steps(tmp_path) == [1, 2, 4, 6, 6]  # from the start, each line once
+
+
+def test_lines_behind_the_checkpoint_are_written_once(tmp_path):
+    often = config(tmp_path, checkpoint_minutes=0.0, steps=20)
+    with pytest.raises(KeyboardInterrupt):
+        Loop(often, "run", Settings()).run(Counts(killed_at=5))
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 12, "loss": 1.0}\n{"step": 14, "lo')
+    Loop(replace(often, steps=8, resume=True), "run", Settings()).run(Counts())
+    assert steps(tmp_path) == [1, 2, 4, 6, 8, 8]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("write")])
+def test_a_full_disk_is_a_named_error(tmp_path, monkeypatch, error):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(TrainingError, match=r"cannot write to .* No checkpoint was written yet"):
+        Loop(config(tmp_path), "run", Settings()).run(Counts())
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path):
+    missing = "mps" if torch.cuda.is_available() else "cuda"
+    with pytest.raises(TrainingError, match=rf"expected one that is there .* got {missing}"):
+        make_accelerator(config(tmp_path, device=missing))
+    assert make_accelerator(config(tmp_path, precision="fp32")).mixed_precision == "no"

@@ -6,6 +6,7 @@ import warnings
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.vector import SyncVectorEnv, VectorWrapper
 
 from dot_env import STEPS, Dot
@@ -15,6 +16,7 @@ from viper_gym.agents.replay import ReplayConfig
 from viper_gym.agents.run_log import RunLog
 from viper_gym.agents.trainer import Trainer, TrainerConfig
 from viper_gym.errors import DependencyNotInstalled, TrainingError
+from viper_gym.wrappers.hold import HoldActionVector
 
 
 class Sweeps:
@@ -127,7 +129,7 @@ def test_the_bonus_is_kept_and_evaluations_have_none(tmp_path):
             self.seen = state["seen"]
 
     def explored(n):
-        return Explored(SyncVectorEnv([Dot] * n))
+        return HoldActionVector(Explored(SyncVectorEnv([Dot] * n)), 1)
 
     class Explored(VectorWrapper):
         def __init__(self, env):
@@ -141,7 +143,11 @@ def test_the_bonus_is_kept_and_evaluations_have_none(tmp_path):
     first = trainer(tmp_path, total=160, make_envs=explored, make_eval_envs=plain)
     first.run()
     again = trainer(tmp_path, resume=True, make_envs=explored, make_eval_envs=plain)
-    assert again._envs.bonus.seen == first._envs.bonus.seen > 100
+    assert again._envs.env.bonus.seen == first._envs.env.bonus.seen > 100
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    torch.save({**state, "bonus": {"seen": np.zeros(1)}}, tmp_path / "state.pt")
+    with pytest.raises(TrainingError, match="tensors, numbers and lists"):
+        trainer(tmp_path, resume=True, make_envs=explored, make_eval_envs=plain)
 
 
 def test_learning_waits_until_something_can_be_sampled(tmp_path):

@@ -1,17 +1,20 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from conftest import small_bundle
+from conftest import CodedEnv, small_bundle
 from viper_gym.checkpoints.bundle import Calibration, load_bundle, save_bundle
 from viper_gym.checkpoints.index import audited_tasks, read_index, unknown_task
 from viper_gym.checkpoints.resolve import resolve
 from viper_gym.errors import CheckpointError, UnknownTask
+from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.models.context import ContextPolicy
+from viper_gym.wrappers.single import ViperRewardWrapper
 
 
 @pytest.fixture
@@ -169,7 +172,12 @@ def test_a_folder_with_the_name_of_a_suite_does_not_replace_it(folder, tmp_path,
     monkeypatch.chdir(tmp_path)
     shutil.copytree(folder, "dmc", ignore=shutil.ignore_patterns("dmc"))
     assert resolve("dmc") == own
-    assert resolve("./dmc").resolve() == (tmp_path / "dmc").resolve()
+    for path in ("./dmc", Path("dmc")):
+        assert VideoRewardModel.from_pretrained(path).tasks == ("a", "b")
+        assert resolve(path).resolve() == (tmp_path / "dmc").resolve()
+        env = ViperRewardWrapper(CodedEnv(), path, "a", reward_scale="raw")
+        env.reset()
+        assert env.reward_model.tasks == ("a", "b")
     with pytest.raises(CheckpointError, match="has no revision 'v2'"):
         resolve("./dmc", "v2")
 

@@ -1,5 +1,6 @@
 """Real dm_control, real pixels."""
 
+import gc
 import json
 import subprocess
 import sys
@@ -93,6 +94,11 @@ def test_other_renderers_in_the_process_change_no_picture():
     hopper.reset(seed=0)
     expected = hopper.render()
     np.testing.assert_array_equal(ours.render(), frames[0])
+    np.testing.assert_array_equal(hopper.render(), expected)
+    another = DMCEnv("cup_catch")
+    another.reset(seed=0)
+    del another  # without being closed
+    gc.collect()
     np.testing.assert_array_equal(hopper.render(), expected)
     hopper.close()
 

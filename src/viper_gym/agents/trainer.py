@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -190,7 +191,7 @@ class Trainer:
             for i in np.flatnonzero(over):
                 means.add(at_end(infos, int(i)) | {"return": returns[i]})
             self.step += n
-            if self.replay.steps_known >= max(c.learning_starts, n * self.agent.least_steps):
+            if self._can_learn():
                 due += n * self._updates_per_step
                 for _ in range(int(due)):
                     means.add(self.agent.update(self.agent.sample(self.replay, self._rng)))
@@ -212,6 +213,10 @@ class Trainer:
         self._log.close()
         self._envs.close()
         return c.out
+
+    def _can_learn(self) -> bool:
+        least = self.config.num_envs * self.agent.least_steps
+        return self.replay.steps_known >= max(self.config.learning_starts, least)
 
     def _every(self, interval: int) -> bool:
         return self.step // interval > (self.step - self.config.num_envs) // interval
@@ -237,7 +242,7 @@ class Trainer:
         figures = means.take("eval")
         self._write(figures)
         self._film(episodes[0], self.config.out / f"eval_{self.step:08d}")
-        if self.replay.steps_known >= max(1, self.config.learning_starts):
+        if self._can_learn():
             imagined = self.agent.imagined(self.replay, np.random.default_rng(self.step))
             if imagined is not None:
                 self._film(imagined, self.config.out / f"imagined_{self.step:08d}")
@@ -295,11 +300,20 @@ class Trainer:
 
     def _bonus(self) -> Any:
         """The exploration bonus of the environments, if they have one that can be kept."""
-        bonus = getattr(self._envs, "bonus", None)
+        envs: Any = self._envs
+        while not hasattr(envs, "bonus") and hasattr(envs, "env"):  # wrappers hide attributes
+            envs = envs.env
+        bonus = getattr(envs, "bonus", None)
         return bonus if hasattr(bonus, "load_state_dict") else None
 
     def _saved(self) -> dict[str, Any]:
-        state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
+        try:
+            state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
+        except (RuntimeError, UnpicklingError) as error:
+            raise TrainingError(
+                f"{self._state} cannot be read: {error}. A bonus of your own has to keep tensors, "
+                "numbers and lists of them in its state"
+            ) from error
         saved, now = json.loads(state["settings"]), json.loads(self._settings())
         different = sorted(k for k in saved if saved[k] != now.get(k))
         if different:

@@ -14,15 +14,16 @@ logger = logging.getLogger("viper_gym")
 
 
 def resolve(
-    checkpoint: str,
+    checkpoint: str | Path,
     revision: str | None = None,
     options: HubOptions | None = None,
     task: str | None = None,
 ) -> Path:
     """The folder of a checkpoint: an alias, an existing folder, or a Hub repository.
 
-    A folder with the name of an alias needs a path ("./dmc"): the ids of a suite must not depend on
-    what lies in the working directory.
+    A folder with the name of an alias is given as a path, "./dmc" or a `Path`: the ids of a suite
+    must not depend on what lies in the working directory. The folder that is returned is absolute,
+    so that its name is no alias either.
 
     Args:
         task: what it is for; of a suite with several bundles the one that knows it is taken.
@@ -31,15 +32,17 @@ def resolve(
         CheckpointError: none of them, or the Hub's answer; see `hub.download`.
     """
     options = options or HubOptions()
-    entry = read_index().get(checkpoint)
+    entry = read_index().get(checkpoint) if isinstance(checkpoint, str) else None
     if entry is None and Path(checkpoint).is_dir():
         if revision is not None:
             raise CheckpointError(f"{checkpoint} is a folder, which has no revision '{revision}'")
-        return Path(checkpoint)
+        return Path(checkpoint).absolute()
     if entry is not None:
         if task is not None and checkpoint == entry.suite:
             entry = entry_of(entry.suite, task) or entry
         return _of_entry(entry, revision, options)
+    if isinstance(checkpoint, Path):
+        raise CheckpointError(f"{checkpoint}: no such folder")
     if checkpoint.count("/") == 1 and not checkpoint.startswith((".", "/", "~")):
         return _download(checkpoint, revision, options, {})
     raise CheckpointError(

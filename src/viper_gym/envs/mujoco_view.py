@@ -143,6 +143,10 @@ class SceneRenderer:
             with _context_of_ours():
                 self._renderer.close()
 
+    def __del__(self) -> None:  # MuJoCo's own would leave the thread without a current context
+        if not sys.is_finalizing() and getattr(self, "_renderer", None) is not None:
+            self.close()
+
 
 def _camera(view: View) -> Any:
     """As `mujoco.Renderer` takes it."""

@@ -111,8 +111,9 @@ class VideoRewardModel:
             CheckpointError: nothing usable under that name.
         """
         hub = HubOptions(cache_dir, token, local_files_only, force_download)
-        model = cls(load_bundle(resolve(str(checkpoint), revision, hub, task)), **options)
-        model.source = str(checkpoint)
+        model = cls(load_bundle(resolve(checkpoint, revision, hub, task)), **options)
+        given = checkpoint.absolute() if isinstance(checkpoint, Path) else checkpoint
+        model.source = str(given)  # a folder's bare name may be an alias
         return model
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -76,7 +76,7 @@ class Scorer:
         if isinstance(checkpoint, VideoRewardModel):
             self._model, self.config = checkpoint, checkpoint.config
         else:
-            folder = resolve(str(checkpoint), o.revision, task=tasks[0])
+            folder = resolve(checkpoint, o.revision, task=tasks[0])
             self.config = read_config(folder)
             # The networks are loaded at the first reset: a wrapped environment can be made in
             # one process and used in another.
@@ -235,4 +235,6 @@ def recorded_arguments(
     """
     if isinstance(checkpoint, VideoRewardModel):
         checkpoint = checkpoint.source or type(checkpoint).__name__
+    if isinstance(checkpoint, Path):
+        checkpoint = checkpoint.absolute()  # its bare name may be an alias
     return {**vars(options), "checkpoint": str(checkpoint), "bonus": name_of(options.bonus)}

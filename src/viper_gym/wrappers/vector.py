@@ -169,9 +169,8 @@ class ViperVectorRewardWrapper(ScoredByVideo, VectorWrapper):
             return np.asarray(info[INFO_FRAME])
         if self._newest is not None:
             return self._newest(np.asarray(observations))
-        inner = self.env.unwrapped
-        if isinstance(inner, SyncVectorEnv):
-            return np.stack([rendered_frame(env) for env in inner.envs])
+        if type(self.env) is SyncVectorEnv:
+            return np.stack([rendered_frame(env) for env in self.env.envs])
         try:
             frames = self.env.render()
         except NotImplementedError:

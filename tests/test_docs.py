@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import tyro
 
+from conftest import small_bundle
 from viper_gym import cli
-from viper_gym.cli.train import train
+from viper_gym.checkpoints.bundle import save_bundle
+from viper_gym.checkpoints.resolve import bundled_folder
+from viper_gym.cli.train import next_step, train
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")])
@@ -31,9 +34,14 @@ def shown(page: Path) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_commands_are_understood(page, monkeypatch):
     trained = []
+
+    def written(config) -> Path:
+        trained.append(config)
+        return bundled_folder("dmc")
+
     for name in ("tokenizer.train_tokenizer", "video_model.train_video_model"):
-        monkeypatch.setattr(f"viper_gym.training.{name}", trained.append)
-    monkeypatch.setattr("viper_gym.cli.train_agent.train_agent", trained.append)
+        monkeypatch.setattr(f"viper_gym.training.{name}", written)
+    monkeypatch.setattr("viper_gym.cli.train_agent.train_agent", written)
     for line in shown(page):
         arguments = shlex.split(line, comments=True)[1:]
         try:
@@ -45,3 +53,10 @@ def test_commands_are_understood(page, monkeypatch):
             assert stopped.code == 0, line  # --help
     if page.name == "README.md" and page.parent == ROOT:
         assert len(trained) == 6
+
+
+def test_the_next_step_is_a_command_for_the_tasks_that_were_trained(tmp_path):
+    save_bundle(small_bundle(), tmp_path)
+    assert "--episodes FOLDER --calibrate" in next_step(tmp_path)
+    assert "--suite dmc --calibrate" in next_step(bundled_folder("dmc"))
+    assert "--suite metaworld --calibrate" in next_step(bundled_folder("metaworld"))

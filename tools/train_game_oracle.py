@@ -125,6 +125,7 @@ class KeepBest(BaseCallback):
 
 def main(args: Args) -> None:
     torch.set_num_threads(1)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
     envs = DummyVecEnv([lambda: MemoryEnv(args.game)] * args.envs)
     model = PPO(
         "MlpPolicy",

@@ -57,6 +57,10 @@ class NonFiniteLikelihood(ViperGymError, FloatingPointError):
     """The model produced NaN or infinity: its weights are broken."""
 
 
+class DeviceUnavailable(ViperGymError, ValueError):
+    """This machine, or this build of PyTorch, has no such device."""
+
+
 class TrainingError(ViperGymError, RuntimeError):
     """Training cannot start or go on (unusable folder, mismatched resume, …)."""
 

@@ -22,9 +22,11 @@ from viper_gym.benchmark.report import with_evaluation
 from viper_gym.benchmark.still import still_episodes, success_limit
 from viper_gym.benchmark.suite_episodes import unreachable
 from viper_gym.checkpoints.bundle import Calibration, read_config
+from viper_gym.checkpoints.card import model_card
 from viper_gym.checkpoints.resolve import bundled_folder
 from viper_gym.cli.evaluate import Evaluate, calibrate_checkpoint
 from viper_gym.data.episodes import Episode
+from viper_gym.envs.collect import collect
 from viper_gym.errors import CheckpointError, VideoDataError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.models.context import ContextPolicy
@@ -124,6 +126,33 @@ def test_a_window_asked_for_some_tasks_leaves_the_others_as_they_were(tmp_path):
     again = read_config(folder).calibration["cup_catch"]
     assert again.policy is None  # the bundle's again
     assert again.clip is None  # nothing graded to find bounds on
+
+
+def test_a_task_without_a_scale_leaves_the_others_theirs_and_a_card_its_words(tmp_path):
+    """Of the first task the "expert" does nothing."""
+    folder, own = tmp_path / "bundle", tmp_path / "own"
+    shutil.copytree(bundled_folder("dmc"), folder)
+    (folder / "README.md").write_text("mine")
+    kept = collect("cup_catch", "expert", 2, tmp_path / "data", first_seed=5, workers=0)
+    idle = collect("cup_catch", "zero", 1, tmp_path / "data", first_seed=5, workers=0)
+    for behaviour, files in (("expert", kept), ("zero", idle)):
+        for i, file in enumerate(files):
+            Episode(Episode.load(file).frames).save(own / "cup_catch" / behaviour / f"{i}.npz")
+    shutil.copytree(own / "cup_catch" / "zero", own / "cartpole_swingup" / "expert")
+    shutil.copytree(own / "cup_catch" / "zero", own / "cartpole_swingup" / "zero")
+    tasks = ("cartpole_swingup", "cup_catch")  # that of which no scale can be made is the first
+    options = Evaluate(
+        str(folder), tasks=tasks, episodes=own, calibrate=True, write=True, out=tmp_path / "out"
+    )
+    before = read_config(folder)
+    with pytest.raises(CheckpointError, match="'cartpole_swingup': the cheap behaviour"):
+        options.run()
+    after = read_config(folder)
+    assert after.calibration["cartpole_swingup"] == before.calibration["cartpole_swingup"]
+    assert after.calibration["cup_catch"] != before.calibration["cup_catch"]
+    assert set(after.evaluation["tasks"]) >= set(tasks)
+    assert (folder / "README.md").read_text() == "mine"
+    assert "## Audit on given episodes" in model_card(after)
 
 
 def test_returns_under_calibrated_bounds_are_ranked_where_there_is_a_calibration(episodes):

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from hub_fixtures import FILES, NAME, WEIGHTS, changed, rewards
 from viper_gym import VideoRewardModel
 from viper_gym.checkpoints.bundle import load_bundle
+from viper_gym.checkpoints.card import model_card
 from viper_gym.checkpoints.hub import upload
 from viper_gym.checkpoints.hub_options import HubOptions
 from viper_gym.checkpoints.resolve import resolve
@@ -50,6 +51,13 @@ def test_ones_own_card_travels_with_the_model(hub, bundle, files, load):
     (bundle / "README.md").write_bytes(files["README.md"])
     with pytest.raises(CheckpointError, match=r"metadata of its README\.md"):
         upload(bundle, NAME, token="writer", license="mit")
+
+
+def test_a_card_that_nobody_edited_is_made_for_the_repository(hub, bundle):
+    (bundle / "README.md").write_text(model_card(load_bundle(bundle).config), "utf-8")
+    commit = upload(bundle, NAME, token="writer", license="mit").commit
+    card = ModelCard(hub.repos[NAME].commits[commit]["README.md"].decode())
+    assert card.data.license == "mit" and f'"{NAME}"' in card.text
 
 
 def test_branches_and_pull_requests(hub, files, bundle, load):

@@ -328,3 +328,16 @@ def test_tampered_windows_are_taken_where_something_moves():
     numbers = sampler.tampered(0, 400)[0][:, :, 0, 0]
     still = (numbers == numbers[:, :1]).all(1)
     assert 0.4 < still.mean() < 0.6 and numbers[still].max() < 60 <= numbers[~still].max()
+
+
+def test_lossy_videos_are_warned_of_once(tmp_path, caplog):
+    frames = np.zeros((9, 64, 64, 3), np.uint8)
+    for i in range(2):
+        Episode(frames).save(tmp_path / "walk" / f"{i}.npz")
+    load_folder(tmp_path, 64, min_frames=1)
+    assert not caplog.messages
+    (tmp_path / ".cache").mkdir()  # not a task
+    for i in range(2):
+        Image.fromarray(frames[0]).save(tmp_path / "walk" / f"{i}.gif")
+    load_folder(tmp_path, 64, min_frames=1)
+    assert len(caplog.messages) == 1 and caplog.messages[0].startswith(".gif videos have lost")

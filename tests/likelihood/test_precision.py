@@ -5,7 +5,8 @@ import sys
 import pytest
 import torch
 
-from viper_gym.likelihood.precision import autocast
+from viper_gym.errors import DeviceUnavailable
+from viper_gym.likelihood.precision import autocast, resolve_device
 
 FAULTS = """
 import resource, torch
@@ -21,6 +22,15 @@ keep_heap()
 faults()
 print(faults())
 """
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "mps"])
+def test_a_device_that_is_not_there_is_named(device):
+    if device == "mps" and torch.backends.mps.is_available():
+        pytest.skip("this machine has it")
+    with pytest.raises(DeviceUnavailable, match=rf"expected auto, cpu.* got {device}"):
+        resolve_device(device)
+    assert resolve_device("cpu").type == "cpu"
 
 
 def test_what_the_caller_runs_in_does_not_change_fp32():

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import random_video_model, small_bundle, toy_bundle
+from conftest import SIZE, random_video_model, small_bundle, toy_bundle
 from viper_gym.checkpoints.bundle import Bundle, Calibration, save_bundle
-from viper_gym.errors import CheckpointError
+from viper_gym.errors import CheckpointError, FrameMismatch
 from viper_gym.likelihood.frame_stream import FrameStream
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.shared import shared_reward_model
@@ -180,3 +180,9 @@ def toy_saved(seed: int) -> Bundle:
         for parameter in bundle.video_model.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
     return bundle
+
+
+def test_no_frames_at_all_are_named():
+    model = VideoRewardModel(toy_bundle(random_video_model()), device="cpu", dtype="fp32")
+    with pytest.raises(FrameMismatch, match=r"got no frames: shape \(1, 0, 16, 16, 3\)"):
+        model.log_prob(np.zeros((1, 0, SIZE, SIZE, 3), np.uint8), "a")

@@ -14,7 +14,7 @@ from viper_gym.benchmark.audit import AGENT, Scored, TaskAudit, audit_task, summ
 from viper_gym.benchmark.figures import reward_figure, rollout_gif
 from viper_gym.benchmark.still import Episodes
 from viper_gym.checkpoints.bundle import BundleConfig
-from viper_gym.data.videos import find_videos, natural_key, read_video
+from viper_gym.data.videos import find_videos, natural_key, read_video, warn_of_lossy
 from viper_gym.errors import VideoDataError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
@@ -30,7 +30,9 @@ def folder_source(folder: Path, image_size: int) -> EpisodeSource:
     def source(task: str) -> Episodes:
         root = folder / task
         behaviours = sorted((p for p in root.glob("*") if p.is_dir()), key=natural_key)
-        episodes = {b.name: [read_video(v, image_size) for v in find_videos(b)] for b in behaviours}
+        found = {b.name: find_videos(b) for b in behaviours}
+        warn_of_lossy(video for videos in found.values() for video in videos)
+        episodes = {name: [read_video(v, image_size) for v in vs] for name, vs in found.items()}
         if not episodes.get("expert"):
             raise VideoDataError(
                 f"{root}: expected sub-folders of videos by behaviour, 'expert' among them; "

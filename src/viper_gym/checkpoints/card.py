@@ -130,8 +130,9 @@ def _usage(config: BundleConfig, repo_id: str | None) -> list[str]:
 def _evaluation_lines(config: BundleConfig) -> list[str]:
     tasks = config.evaluation["tasks"]
     columns = {k: v for k, v in _COLUMNS.items() if k != "spearman_success" or _told(k, tasks)}
+    given = "--episodes" in config.evaluation["command"]  # nobody knows what was trained on
     rows = [
-        "## Audit on episodes that took no part in training",
+        f"## Audit on {'given episodes' if given else 'episodes that took no part in training'}",
         "",
         f"`{config.evaluation['command']}`",
         "",

@@ -32,6 +32,15 @@ def convert_viper_rl(tokenizer_folder: Path, video_folder: Path) -> Bundle:
     Raises:
         CheckpointError: a file is missing, broken or foreign, or the two do not fit.
     """
+    try:
+        return _converted(tokenizer_folder, video_folder)
+    except (KeyError, TypeError) as error:  # of `args`: an option the release always has
+        raise CheckpointError(
+            f"{tokenizer_folder}, {video_folder}: no release of viper_rl ({error!r} in 'args')"
+        ) from error
+
+
+def _converted(tokenizer_folder: Path, video_folder: Path) -> Bundle:
     from viper_gym import __version__
 
     tokenizer = _tokenizer(tokenizer_folder)

@@ -239,13 +239,14 @@ def upload(
     if create_pr and revision not in (None, constants.DEFAULT_REVISION):
         raise CheckpointError("create_pr opens a pull request against main: leave revision out")
     bundle = load_bundle(folder)
-    if license is not None and bundle.card is not None:
+    made = bundle.card in (None, model_card(bundle.config))  # not edited by hand
+    if license is not None and not made:
         raise CheckpointError(
             f"the bundle has a model card: put the licence into the metadata of its {CARD} instead"
         )
     contents = {name: (folder / name).read_bytes() for name in _REQUIRED}
-    card = model_card(bundle.config, repo_id, license) if bundle.card is None else bundle.card
-    contents[CARD] = card.encode("utf-8")
+    card = model_card(bundle.config, repo_id, license) if made else bundle.card
+    contents[CARD] = str(card).encode("utf-8")
     api = HfApi(token=token)
     try:
         if not create_pr:

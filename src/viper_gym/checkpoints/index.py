@@ -61,6 +61,8 @@ def audited_tasks(checkpoint: str, known: tuple[str, ...]) -> tuple[str, ...]:
 
 def unknown_task(known: tuple[str, ...], task: str | None) -> UnknownTask:
     """The error for a task that a bundle has no class for, naming the bundle that has one."""
+    if task is None:
+        return UnknownTask(f"this bundle knows several tasks: choose one of {', '.join(known)}")
     aliases = [f"'{alias}'" for alias, entry in read_index().items() if task in entry.tasks]
     hint = f", which is in {' and '.join(aliases)}" if aliases else ""
     return UnknownTask(f"this bundle knows the tasks {', '.join(known)}; got {task!r}{hint}")

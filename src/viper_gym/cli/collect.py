@@ -18,8 +18,10 @@ class Collect:
     tasks: tuple[str, ...] = ()
     """all tasks of the suite if left out"""
     suite: Literal["dmc", "metaworld", "robosuite", "atari"] = "dmc"
-    behaviour: str = "diverse"
-    """diverse (training data), expert, graded, zero, small, constant, random, stop"""
+    behaviour: Literal[
+        "diverse", "expert", "graded", "zero", "small", "constant", "random", "stop", "empty"
+    ] = "diverse"
+    """diverse is training data, graded a ladder from failure to success, empty nothing in view"""
     episodes: int | None = None
     """a task; for 'diverse', episodes that reach the return threshold. If left out, the
     suite's own number"""

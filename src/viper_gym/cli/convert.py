@@ -56,6 +56,8 @@ class Convert:
         save_bundle(bundle, self.out)
         print(f"bundle: {self.out}")
         if self.source == "viper-rl":
-            print(f"next: viper-gym evaluate --checkpoint {self.out} --calibrate --write")
+            from viper_gym.cli.train import next_step
+
+            print(f"next: {next_step(self.out)}")
         elif self.statistics is None:
             print("no calibration: take reward_scale='per_token' or 'raw', or give --statistics")

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from rich.console import Console
 
-from viper_gym.cli.progress import progress
+from viper_gym.cli.progress import console, progress
 from viper_gym.errors import CheckpointError
 from viper_gym.models.context import ContextPolicy
 
@@ -31,8 +31,9 @@ class Evaluate:
     likelier"""
     tasks: tuple[str, ...] = ()
     calibrate: bool = False
-    """set the reward scale from these episodes (other seeds than the audit's) first; graded ones
-    with known returns also set the bounds that `reward_clip="calibrated"` takes"""
+    """set the reward scale first, from episodes of other seeds than the audit's (with --episodes:
+    from the same ones); graded ones with known returns also set the bounds that
+    `reward_clip="calibrated"` takes"""
     mode: Literal["conditional", "joint"] | None = None
     """with --calibrate: what is scored, recorded in the bundle (its own if left out); for
     the chosen tasks, or all"""
@@ -44,7 +45,7 @@ class Evaluate:
     for long windows); recorded likewise"""
     write: bool = False
     """store the figures in the bundle and its model card (a local folder); with --tasks, those of
-    its other tasks stay"""
+    its other tasks stay, and so does a card that was edited by hand"""
     out: Path = Path("runs/evaluate")
     workers: int = 2
     device: str = "auto"
@@ -70,8 +71,9 @@ class Evaluate:
         folder = (resolve_to_write if changed else resolve)(
             self.checkpoint, task=next(iter(self.tasks), None)
         )
+        before, failed = read_config(folder), dict[str, CheckpointError]()
         if self.calibrate:
-            calibrate_checkpoint(self, CALIBRATION, CALIBRATION_SEED)
+            failed = calibrate_checkpoint(self, CALIBRATION, CALIBRATION_SEED)
         audits = audit_checkpoint(
             self.checkpoint, self.tasks, FULL_AUDIT, AUDIT_SEED, self.out, self.workers,
             self.device, self.episodes, quiet=self.json, suite=self.suite, agents=self.agents,
@@ -82,11 +84,17 @@ class Evaluate:
 
             config = with_evaluation(read_config(folder), audits, self._command(), self.tasks)
             write_config(config, folder)
-            (folder / CARD).write_text(model_card(config))
+            card = folder / CARD
+            if card.exists() and card.read_text("utf-8") != model_card(before):
+                console.print(f"{card} was edited by hand and stays; config.json has the figures")
+            else:
+                card.write_text(model_card(config), "utf-8")
         if self.json:
             from viper_gym.benchmark.report import to_json
 
             print(to_json(audits))
+        if failed:
+            raise CheckpointError(". ".join(map(str, failed.values())))
 
     def _command(self) -> str:
         """What repeats this audit, of all tasks that the checkpoint serves."""
@@ -146,7 +154,10 @@ def print_audits(audits: dict[str, Any]) -> None:
             print(f"{task}: {line}")
 
 
-def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -> None:
+def calibrate_checkpoint(
+    options: Evaluate, counts: dict[str, int], seed: int
+) -> dict[str, CheckpointError]:
+    """Write the scales of the chosen tasks; returns those of which none can be made, and why."""
     from viper_gym.benchmark.audit import audit_task
     from viper_gym.benchmark.calibration import calibrate, context_offsets, with_bounds
     from viper_gym.benchmark.report import folder_source, with_agents
@@ -163,7 +174,9 @@ def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -
         # what was calibrated for another score is no use, a task's own policy included
         config = replace(config, policy=_policy(options, config.policy), calibration={})
     chosen = options.tasks or audited_tasks(options.checkpoint, config.tasks)
-    with progress("calibrate", 2 * sum(counts.values()) * len(chosen)) as tick:
+    recorded = sum(counts.values()) if options.episodes is None else 0
+    failed: dict[str, CheckpointError] = {}
+    with progress("calibrate", 2 * recorded * len(chosen) or None) as tick:
         for task in chosen:
             policy = _policy(options, config.policy_of(task))
             model = VideoRewardModel.from_pretrained(folder, device=options.device, policy=policy)
@@ -186,9 +199,14 @@ def calibrate_checkpoint(options: Evaluate, counts: dict[str, int], seed: int) -
             audit, scored = audit_task(model, task, episodes, on_episode=tick, unreachable=beyond)
             experts = [s.episode for s in scored["expert"]]  # those that succeeded
             offsets = context_offsets(model, task, experts)
-            config = calibrate(config, audit, offsets, policy)
+            try:
+                config = calibrate(config, audit, offsets, policy)
+            except CheckpointError as error:  # the other tasks' are kept
+                failed[task] = error
+                continue
             config = with_bounds(config, task, scored.get("graded", []))
     write_config(config, folder)
+    return failed
 
 
 def _policy(options: Evaluate, known: ContextPolicy) -> ContextPolicy:

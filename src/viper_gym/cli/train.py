@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -43,7 +44,18 @@ def train(arguments: list[str]) -> None:
         return
     folder = train_video_model(config)
     print(f"bundle: {folder}")
-    print(f"next: viper-gym evaluate --checkpoint {folder} --calibrate --write")
+    print(f"next: {next_step(folder)}")
+
+
+def next_step(bundle: Path) -> str:
+    """The command that calibrates a new bundle: by a suite's episodes if it knows all tasks."""
+    from viper_gym.checkpoints.bundle import read_config
+    from viper_gym.envs.suite import SUITES
+
+    tasks = set(read_config(bundle).tasks)
+    suite = next((name for name, s in SUITES.items() if tasks <= set(s.tasks)), None)
+    source = "--episodes FOLDER" if suite is None else f"--suite {suite}"
+    return f"viper-gym evaluate --checkpoint {bundle} {source} --calibrate --write"
 
 
 def train_help() -> None:

@@ -7,9 +7,10 @@ input is best: codes of a lossy mp4 differ from those of live frames.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,11 @@ from viper_gym.data.episodes import Episode
 from viper_gym.data.masks import load_masks
 from viper_gym.errors import VideoDataError
 
+logger = logging.getLogger("viper_gym")
+
 MOVIES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".gif")
 PICTURES = (".png", ".jpg", ".jpeg")
+LOSSY = (".mp4", ".avi", ".webm", ".mov", ".gif", ".jpg", ".jpeg")
 FRONT = "front_rgb"  # RLBench: <task>/variation0/episodes/episode0/front_rgb/12.png
 
 
@@ -83,6 +87,24 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     return Image.fromarray((np.asarray(picture).astype(np.uint32) >> 8).astype(np.uint8))
 
 
+def warn_of_lossy(videos: Iterable[Path]) -> None:
+    """Say so, once, if videos have been compressed with loss."""
+    lossy = sorted({kind for video in videos if (kind := _loss(video))})
+    if lossy:
+        logger.warning(
+            "%s videos have lost detail, and the codes of live frames differ from theirs: rewards "
+            "of the one from a model or a scale of the other can be far off, in silence. Record "
+            "npz (array 'frames') or PNG where you can",
+            ", ".join(lossy),
+        )
+
+
+def _loss(video: Path) -> str:
+    """The lossy kind of file that a video is kept in; "" for a lossless one."""
+    names = [f.name for f in video.iterdir()] if video.is_dir() else [video.name]
+    return next((kind for n in names if (kind := Path(n).suffix.lower()) in LOSSY), "")
+
+
 def _below(folder: Path) -> Iterator[Path]:
     """Everything in a folder, also behind links to other folders."""
     walked: set[str] = set()
@@ -125,16 +147,20 @@ def load_folder(
     """
     if not folder.is_dir():
         raise VideoDataError(f"{folder}: no such folder")
-    tasks = sorted(p for p in folder.iterdir() if p.is_dir())
+    tasks = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not tasks:
-        raise VideoDataError(f"{folder}: expected one sub-folder a task, found none")
+        raise VideoDataError(
+            f"{folder}: expected one sub-folder a task ({folder.name}/walk/1.npz, …), found none"
+        )
     masks = load_masks(folder, image_size)
     loaded: dict[str, list[Episode]] = {}
-    for task in tasks:
-        paths = find_videos(task)
+    found = {task: find_videos(task) for task in tasks}
+    warn_of_lossy(path for paths in found.values() for path in paths)
+    for task, paths in found.items():
         if not paths:
             raise VideoDataError(
-                f"{task}: no videos (npz, {', '.join(MOVIES)}, or folders of pictures)"
+                f"{task}: no videos (npz, {', '.join(MOVIES)}, or a folder of pictures for each, "
+                f"{task.name}/1/0.png, …)"
             )
         for path in paths:
             episode = read_video(path, image_size)

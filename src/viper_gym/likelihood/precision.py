@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from viper_gym.errors import NonFiniteLikelihood
+from viper_gym.errors import DeviceUnavailable, NonFiniteLikelihood
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -31,9 +31,18 @@ def keep_heap() -> None:
 
 
 def resolve_device(device: str) -> torch.device:
-    """ "auto" is a GPU where there is one, else the CPU."""
+    """ "auto" is a GPU where there is one, else the CPU.
+
+    Raises:
+        DeviceUnavailable: it is not there.
+    """
+    there = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    there += ["cuda"] if len(there) > 1 else []
+    there += ["mps"] if torch.backends.mps.is_available() else []
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = "cuda" if "cuda" in there else "cpu"
+    if device not in there:
+        raise DeviceUnavailable(f"device: expected auto, {' or '.join(there)}, got {device}")
     return torch.device(device)
 
 

@@ -18,6 +18,8 @@ def check_frames(frames: np.ndarray | Tensor, image_size: int, ndim: int) -> Non
     expected = f"uint8 (…, {image_size}, {image_size}, 3) with {ndim} dimensions"
     if str(frames.dtype).removeprefix("torch.") != "uint8":
         raise FrameMismatch(f"expected {expected}, got dtype {frames.dtype}: frames are 0…255")
+    if 0 in frames.shape[:-3]:
+        raise FrameMismatch(f"expected {expected}, got no frames: shape {tuple(frames.shape)}")
     if frames.ndim != ndim or tuple(frames.shape[-3:]) != (image_size, image_size, 3):
         raise FrameMismatch(
             f"expected {expected}, got shape {tuple(frames.shape)}: render at the model's own "

@@ -11,7 +11,7 @@ from gymnasium.vector import SyncVectorEnv
 
 from brightness import brightness_model
 from conftest import SIZE, CodedEnv, coded_frame, random_video_model, toy_bundle, with_offsets
-from viper_gym.errors import FrameMismatch, PreprocessingMismatch, UnknownTask
+from viper_gym.errors import CheckpointError, FrameMismatch, PreprocessingMismatch, UnknownTask
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.wrappers.frames import FrameInInfo
 from viper_gym.wrappers.single import ViperRewardWrapper
@@ -131,6 +131,14 @@ def test_same_seed_and_actions_give_the_same_rewards():
 def test_unknown_task_names_the_known_ones():
     with pytest.raises(UnknownTask, match=r"a, b; got 'c'"):
         ViperRewardWrapper(CodedEnv(), reward_model(), "c")
+
+
+def test_a_task_without_a_scale_is_named_when_wrapping():
+    model = reward_model()
+    model.config.calibration.pop("a")
+    with pytest.raises(CheckpointError, match="no calibration for 'a'"):
+        ViperRewardWrapper(CodedEnv(), model, "a")
+    ViperRewardWrapper(CodedEnv(), model, "a", reward_scale="raw").reset()
 
 
 def test_frames_of_another_size_are_refused():

@@ -92,6 +92,19 @@ class BundleConfig:
     library_version: str = ""
     format_version: int = FORMAT_VERSION
 
+    def levels_of(self, task: str) -> Calibration:
+        """The calibration of a task.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        if task not in self.calibration:
+            raise CheckpointError(
+                f"the bundle has no calibration for '{task}': run `viper-gym evaluate --calibrate` "
+                "on it, or take reward_scale='per_token' or 'raw'"
+            )
+        return self.calibration[task]
+
     def policy_of(self, task: str) -> ContextPolicy:
         """Which frames a frame of the task is scored with; its calibration was made for that."""
         own = self.calibration[task].policy if task in self.calibration else None

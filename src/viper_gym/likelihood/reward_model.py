@@ -220,11 +220,7 @@ class VideoRewardModel:
             return RewardScale(0.0, 1.0, bounds)
         if kind == "per_token":
             return RewardScale(0.0, float(self.tokens_per_frame), bounds)
-        if name not in self.config.calibration:
-            raise CheckpointError(
-                f"the bundle has no calibration for '{name}': run `viper-gym evaluate --calibrate` "
-                "on it, or take reward_scale='per_token' or 'raw'"
-            )
+        levels = self.config.levels_of(name)
         if not self.is_calibrated(name):
             made, used = self.config.policy_of(name), self.policy_of(name)
             length = self.config.video_model.sequence_length
@@ -234,7 +230,6 @@ class VideoRewardModel:
                 f"{used.length(length)}: calibrate it for them, or take reward_scale='per_token' "
                 "or 'raw'"
             )
-        levels = self.config.calibration[name]
         if not isinstance(clip, str):
             return RewardScale(levels.low, levels.high, bounds, levels.by_context)
         span = levels.high - levels.low

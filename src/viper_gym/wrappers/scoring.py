@@ -86,6 +86,8 @@ class Scorer:
         for task in self.tasks:
             if task not in known:
                 raise unknown_task(known, task)
+            if o.reward_scale == "calibrated":
+                self.config.levels_of(task)  # said now, and not at the first reset
         for name, actual in zip(self.tasks, preprocessing, strict=True):
             check_preprocessing(actual, self.config.preprocessing.get(str(name), {}), str(name))
         image_size = int(self.config.tokenizer.image_size)

@@ -110,7 +110,7 @@ def _own(config: BundleConfig) -> str:
 
 
 def _usage(config: BundleConfig, repo_id: str | None) -> list[str]:
-    task = config.tasks[0]
+    task = next((t for t in config.tasks if t in config.calibration), config.tasks[0])
     suites = [entry.suite for entry in read_index().values() if task in entry.tasks]
     if suites:
         chosen = f', checkpoint="{repo_id}"' if repo_id else ""

@@ -197,11 +197,21 @@ def test_a_killed_run_goes_on_from_its_checkpoint(tmp_path):
     assert sorted(lines) == lines
 
 
-def test_too_early_learning_is_refused_in_words(tmp_path):
+def test_learning_waits_until_sequences_fit(tmp_path):
     from viper_gym.errors import ReplayError
 
+    early = trainer(tmp_path, learning_starts=8)
     with pytest.raises(ReplayError, match="too few to sample from"):
-        trainer(tmp_path, learning_starts=8).run()
+        early.agent.sample(early.replay, np.random.default_rng(0))
+    learned_at, update = [], early.agent.update
+
+    def noted(batch):
+        learned_at.append(early.step)
+        return update(batch)
+
+    early.agent.update = noted
+    early.run()
+    assert learned_at[0] == 4 * (16 + 1)  # steps of all environments
 
 
 def test_other_actions_are_refused(tmp_path):

@@ -153,6 +153,12 @@ def test_a_task_without_a_scale_leaves_the_others_theirs_and_a_card_its_words(tm
     assert set(after.evaluation["tasks"]) >= set(tasks)
     assert (folder / "README.md").read_text() == "mine"
     assert "## Audit on given episodes" in model_card(after)
+    shutil.copytree(own / "cup_catch" / "zero", own / "cheetah_run" / "expert")
+    shutil.copytree(own / "cup_catch" / "zero", own / "cheetah_run" / "zero")
+    shutil.rmtree(own / "cup_catch")
+    none = replace(options, tasks=("cartpole_swingup", "cheetah_run"), window=2)
+    assert set(calibrate_checkpoint(none, {}, seed=0)) == set(none.tasks)
+    assert read_config(folder) == after  # nothing was made, nothing is lost
 
 
 def test_returns_under_calibrated_bounds_are_ranked_where_there_is_a_calibration(episodes):

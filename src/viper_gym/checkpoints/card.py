@@ -110,7 +110,8 @@ def _own(config: BundleConfig) -> str:
 
 
 def _usage(config: BundleConfig, repo_id: str | None) -> list[str]:
-    task = next((t for t in config.tasks if t in config.calibration), config.tasks[0])
+    served = config.evaluation.get("tasks") or config.calibration  # others may lie unused in it
+    task = next((t for t in config.tasks if t in served), config.tasks[0])
     suites = [entry.suite for entry in read_index().values() if task in entry.tasks]
     if suites:
         chosen = f', checkpoint="{repo_id}"' if repo_id else ""

@@ -205,7 +205,8 @@ def calibrate_checkpoint(
                 failed[task] = error
                 continue
             config = with_bounds(config, task, scored.get("graded", []))
-    write_config(config, folder)
+    if len(failed) < len(chosen):  # else the bundle stays as it was
+        write_config(config, folder)
     return failed
 
 

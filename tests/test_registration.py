@@ -168,3 +168,16 @@ def test_public_names():
         assert getattr(viper_gym, name) is not None
     with pytest.raises(AttributeError):
         viper_gym.nothing  # noqa: B018
+
+
+def test_max_episode_steps_counts_the_agents_steps_whichever_way_it_is_made():
+    kwargs = {"checkpoint": None, "hold": 2, "max_episode_steps": 3}
+    env = gym.make("viper/dmc-cup_catch-v0", **kwargs)
+    envs = gym.make_vec("viper/dmc-cup_catch-v0", 1, **kwargs)
+    env.reset(seed=0)
+    envs.reset(seed=0)
+    single = [env.step(env.action_space.sample())[3] for _ in range(3)]
+    vector = [bool(envs.step(envs.action_space.sample())[3][0]) for _ in range(3)]
+    assert single == vector == [False, False, True]
+    env.close()
+    envs.close()

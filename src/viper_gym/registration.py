@@ -100,7 +100,8 @@ def make_vec(
     Args:
         asynchronous: simulate in a spawned process each (rendering does not survive a fork).
         autoreset_mode: when an environment that is over begins anew; see Gymnasium's.
-        max_episode_steps: after so many an episode is cut, if it has not ended before.
+        max_episode_steps: after so many of the agent's steps (of `hold` of the environment's
+            each, as `gym.make` counts them) an episode is cut, if it has not ended before.
     """
     from functools import partial
 
@@ -121,7 +122,7 @@ def make_vec(
     _refuse_without(checkpoint, reward)
     maker: Any = bare
     if max_episode_steps is not None:
-        maker = partial(_with, gym.wrappers.TimeLimit, maker, max_episode_steps)
+        maker = partial(_with, gym.wrappers.TimeLimit, maker, max_episode_steps * hold)
     mode = gym.vector.AutoresetMode(autoreset_mode)
     if mode == gym.vector.AutoresetMode.SAME_STEP and observation != "pixels":
         maker = partial(_with, FrameInInfo, maker)  # render() would show the next episode

@@ -275,6 +275,17 @@ def test_a_cheap_behaviour_that_wins_is_called_unsafe(episodes):
     assert summary(audit)["beats_cheap"] == 0.0
 
 
+def test_the_verdict_names_the_behaviour_whose_share_it_states():
+    audit = TaskAudit("a", beats={"zero": 0.9, "random": 1.0, "stop": 0.2}, beats_cheap=0.9)
+    assert "90% of the pairs against a cheap behaviour (zero)" in verdict(audit)[0]
+
+
+def test_an_episode_without_a_step_is_named(episodes):
+    episodes["zero"] = [Episode(episodes["zero"][0].frames[:1])]
+    with pytest.raises(VideoDataError, match="a: an episode of 'zero' has one frame"):
+        audit_task(brightness_model(), "a", episodes)
+
+
 def test_no_scale_is_made_of_a_gap_within_the_experts_own_uncertainty(episodes):
     """Experts of two kinds, four nats a frame apart: a level known to 0.9, and zero 0.2 below."""
     episodes["expert"] = [video(np.full(80, level), 1.0) for level in [8.0] * 3 + [12.0] * 3]

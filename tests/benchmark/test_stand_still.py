@@ -46,6 +46,11 @@ def test_the_stopped_half_of_a_clip_is_its_last_picture():
     assert (np.sort(clips.shuffled, 1) == np.sort(clips.real, 1)).all()
 
 
+def test_an_episode_of_just_a_clips_length_is_a_clip():
+    clips = moving_clips([_lively(video(np.arange(18) % 8 * 2.0))], span=8, length=10)
+    assert clips is not None and len(clips.real) == 1
+
+
 def test_an_expert_whose_way_is_bad_and_whose_end_is_good(model):
     """Stopping pays while he moves, and not until the end of the episode."""
     level = np.concatenate([np.full(8, 6.0), 6 - np.arange(52) / 10, np.full(240, 15.0)])

@@ -67,9 +67,11 @@ def test_frames_need_not_be_square_but_large_enough():
         RND(32)
 
 
-def test_the_users_random_state_is_left_alone():
+def test_the_users_random_state_is_left_alone(monkeypatch):
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
+    seeded: list[int] = []  # the generators of GPUs, which a fork of the CPU's does not put back
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
     RND(64)
-    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(torch.rand(3), expected) and not seeded

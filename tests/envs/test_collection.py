@@ -138,6 +138,21 @@ def test_no_room_is_an_error_and_what_is_recorded_stays(tmp_path):
     assert len(collect("cartpole_swingup", "random", 2, tmp_path, first_seed=7, workers=0)) == 2
 
 
+def test_ranges_of_seeds_in_one_folder_stay_apart(tmp_path):
+    """Rejected and kept episodes of another range neither count nor come back."""
+    folder = tmp_path / "cartpole_swingup" / "random"
+    folder.mkdir(parents=True)
+    audit, rejected = 300_000, range(100_000, 100_045)
+    lines = [{"seed": seed, "kept": False} for seed in rejected] + [{"seed": audit, "kept": True}]
+    (folder / "index.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / f"episode_{audit:07d}.npz").touch()
+    for first_seed in (150_000, 200_000):
+        [path] = collect(
+            "cartpole_swingup", "random", 1, tmp_path, first_seed=first_seed, workers=0
+        )
+        assert path.name == f"episode_{first_seed:07d}.npz"
+
+
 def test_ray_plays_the_same_episodes(tmp_path):
     pytest.importorskip("ray", reason="needs the extra 'ray'")
     paths = [

@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from viper_gym.envs.gl import configure_headless_gl
+
 pytest.importorskip("dm_control")
 
 MAKE = """
@@ -30,3 +32,10 @@ def test_triton_is_imported_before_opengl(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-1] == "True"
+
+
+def test_where_mujoco_draws_by_itself_no_library_is_asked_for(monkeypatch):
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
+    assert configure_headless_gl() == "" and "MUJOCO_GL" not in os.environ

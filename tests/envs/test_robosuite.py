@@ -11,6 +11,7 @@ from gymnasium.utils.env_checker import check_env
 
 from viper_gym.envs.collect import collect, expert_results
 from viper_gym.envs.robosuite import ROBOSUITE_TASKS, STEPS, RobosuiteEnv
+from viper_gym.envs.suite import find_suite
 from viper_gym.errors import DependencyNotInstalled, UnknownTask
 
 
@@ -76,6 +77,11 @@ def test_training_episodes_end_soon_after_success(tmp_path):
     paths = collect(
         "panda_lift", "diverse", 2, tmp_path, first_seed=0, workers=0, suite="robosuite"
     )
+    # those that are scored, too: nothing brings an arm to rest here
+    paths += collect(
+        "panda_lift", "expert", 1, tmp_path, first_seed=0, workers=0, suite="robosuite"
+    )
     for path in paths:
         episode = Episode.load(path)
         assert episode.meta["success"] and 30 < len(episode.frames) < STEPS
+        assert episode.meta["success_steps"] <= find_suite("robosuite").settle + 1

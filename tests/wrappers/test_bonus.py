@@ -9,6 +9,7 @@ import pytest
 import viper_gym  # noqa: F401  (registers the ids)
 from conftest import CodedEnv
 from viper_gym import RND, BonusRewardWrapper, Disagreement
+from viper_gym.bonus.choose import check_bonus
 from viper_gym.envs.dmc import DMCEnv
 from viper_gym.errors import FrameMismatch
 
@@ -104,3 +105,8 @@ def test_named_beside_the_video_reward(name):
     if name == "disagreement":  # the tokenizer's 64 codes of 32 numbers, projected
         assert env.get_wrapper_attr("bonus")._widths[0] % 64 == 0
     env.close()
+
+
+def test_the_class_of_a_bonus_is_no_bonus():
+    with pytest.raises(ValueError, match="bonus must be 'rnd'"):
+        check_bonus(RND)  # type: ignore[arg-type]

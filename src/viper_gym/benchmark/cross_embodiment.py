@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -45,6 +46,8 @@ class CrossEmbodiment:
     cell: str = "panda_door"
     """what no video shows"""
     seed: int = 0
+    preset: Literal["small", "small-fine"] = "small-fine"
+    """of the tokenizer: 8x8 codes a frame, or the paper's 16x16, which take four times as long"""
     tokenizer_minutes: float = 8.0
     """training, a model"""
     video_model_minutes: float = 12.0
@@ -258,7 +261,7 @@ def _train(
     tokenizer = train_tokenizer(
         TokenizerTraining(
             data=_link(folder / "seen", cells, play),
-            preset="small-fine",
+            preset=settings.preset,
             shared_background=True,
             loop=replace(loop, out=folder / "tokenizer", max_minutes=settings.tokenizer_minutes),
         )

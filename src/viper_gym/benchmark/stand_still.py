@@ -62,7 +62,7 @@ def moving_clips(experts: list[Episode], span: int, length: int = CLIP) -> Clips
     real, frozen, shuffled, stops = [], [], [], []
     for index, episode in enumerate(experts):
         frames = episode.frames
-        for start in range(0, len(frames) - span - length, 4 * CLIP):
+        for start in range(0, len(frames) - span - length + 1, 4 * CLIP):
             clip = frames[start : start + span + length]
             if not _moves(clip[span:]):
                 continue

@@ -15,7 +15,8 @@ def check_bonus(bonus: str | Bonus | None) -> None:
     Raises:
         ValueError: an unknown name, or an object without the protocol's methods.
     """
-    known = bonus in NAMES if isinstance(bonus, str) else bonus is None or isinstance(bonus, Bonus)
+    made = isinstance(bonus, Bonus) and not isinstance(bonus, type)  # not the class itself
+    known = bonus in NAMES if isinstance(bonus, str) else bonus is None or made
     if not known:
         names = " or ".join(repr(name) for name in NAMES)
         raise ValueError(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from viper_gym.bonus.memory import RecentMemory
 from viper_gym.bonus.networks import Ensemble, frame_network
+from viper_gym.bonus.random_state import own_random_state
 from viper_gym.bonus.running import BonusScale, RunningMeanStd
 from viper_gym.types import Transition
 
@@ -152,8 +153,7 @@ class Disagreement:
         if self._function is not None:
             return self._function(frames)
         if self._random is None:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(self.config.seed)
+            with own_random_state(self.config.seed):
                 sides: Any = frames.shape[1:3]
                 network = frame_network(sides, (32, 64, 64), 512, head=0)
             self._random = network.to(self._device).requires_grad_(False)
@@ -164,8 +164,7 @@ class Disagreement:
         """Networks for features of this width (before projection) and flattened actions."""
         c = self.config
         size = min(features, c.feature_size)
-        with torch.random.fork_rng(devices=[]):  # leave the user's random state alone
-            torch.manual_seed(c.seed)
+        with own_random_state(c.seed):
             self.ensemble = Ensemble(
                 c.members, (size + actions, c.hidden_size, c.hidden_size, size)
             )

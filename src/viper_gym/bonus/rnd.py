@@ -13,6 +13,7 @@ from torch import Tensor
 
 from viper_gym.bonus.memory import RecentMemory
 from viper_gym.bonus.networks import frame_network
+from viper_gym.bonus.random_state import own_random_state
 from viper_gym.bonus.running import BonusScale, RunningMeanStd
 from viper_gym.types import Transition
 
@@ -61,8 +62,7 @@ class RND:
     ):
         self.config = c = config or RNDConfig()
         self._device = torch.device(device)
-        with torch.random.fork_rng(devices=[]):  # leave the user's random state alone
-            torch.manual_seed(c.seed)
+        with own_random_state(c.seed):
             target = frame_network(image_size, c.cnn_features, c.mlp_size, head=0)
             predictor = frame_network(image_size, c.cnn_features, c.mlp_size, head=2)
         self.target = target.to(self._device).requires_grad_(False)

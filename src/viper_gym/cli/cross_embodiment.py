@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from viper_gym.cli.progress import console
 
@@ -25,6 +25,8 @@ class CrossEmbodimentCommand:
     cells: tuple[str, ...] = ("panda_door", "sawyer_lift")
     """folds: each is held out in turn"""
     seeds: tuple[int, ...] = (0, 1, 2)
+    preset: Literal["small", "small-fine"] = "small-fine"
+    """of the tokenizer: 8x8 codes a frame, or the paper's 16x16, which take four times as long"""
     tokenizer_minutes: float = 8.0
     """training, a model"""
     video_model_minutes: float = 12.0
@@ -50,6 +52,7 @@ class CrossEmbodimentCommand:
         require("robosuite", extra="robosuite", apart=True)
 
         first = CrossEmbodiment(
+            preset=self.preset,
             tokenizer_minutes=self.tokenizer_minutes,
             video_model_minutes=self.video_model_minutes,
             episodes=self.episodes,

@@ -38,7 +38,8 @@ def record_episode(
         settle_from: step before which a success stops nobody.
         rest: from the environment, the action before and the steps at rest so far to the
             action that holds the pose.
-        rest_steps: steps of it, recorded behind those of the policy where it was stopped.
+        rest_steps: steps of it, recorded behind those of the policy where it was stopped; without
+            `rest` the episode ends there.
 
     Returns:
         The episode; its `meta` says whether there was "success" at any step, and at how many
@@ -68,7 +69,7 @@ def record_episode(
             meta["success"] = meta["success_steps"] > 0
             done = info["success"] and len(rewards) > settle_from
             if settle is not None and done and left > settle:
-                left, resting = settle, rest_steps
+                left, resting = settle, rest_steps if rest is not None else 0
         if terminated or truncated:
             break
     return Episode(np.stack(frames), np.array(rewards, np.float32), meta)

@@ -47,7 +47,11 @@ class Held:
 
 
 class Noisy:
-    """A policy with white Gaussian action noise of standard deviation `sigma`."""
+    """A policy with white Gaussian action noise of standard deviation `sigma`.
+
+    Not clipped, which environments do themselves: of a game's buttons, chosen by the largest
+    entry, all that were cut to 1 would be the first of them.
+    """
 
     def __init__(self, policy: Policy, sigma: float):
         self._policy, self._sigma = policy, sigma
@@ -58,7 +62,7 @@ class Noisy:
 
     def __call__(self, state: np.ndarray) -> np.ndarray:
         action = self._policy(state)
-        return np.clip(action + self._sigma * self._rng.standard_normal(action.shape), -1, 1)
+        return action + self._sigma * self._rng.standard_normal(action.shape)
 
 
 class Mixed:

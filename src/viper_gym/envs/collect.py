@@ -26,6 +26,9 @@ from viper_gym.envs.workers import InProcess, Processes, Workers
 from viper_gym.errors import UNWRITABLE, TrainingError, UnknownTask
 from viper_gym.types import Policy
 
+SEED_RANGE = (
+    100_000  # training's seeds begin at 100000, calibration's at 200000, the audit's behind
+)
 _BATCH = 8  # episodes handed out at once; an interrupted run loses no more than these
 
 _ENVS: dict[tuple[str, str], DrawnEnv] = {}
@@ -115,8 +118,9 @@ def collect(
     """Collect until `episodes` are kept; returns their files, in the order of seeds.
 
     Args:
-        first_seed: seeds count up from here, and what the folder has of earlier ones is not
-            counted; use disjoint ranges for training and evaluation.
+        first_seed: seeds count up from here. What the folder has of other ranges of
+            `SEED_RANGE` is neither counted nor returned: training's, calibration's and the
+            audit's episodes stay apart even there.
         workers: processes, 0 plays in this one; or `Workers`, for several calls.
         on_episode: called with each new index line, for progress.
 
@@ -134,7 +138,9 @@ def collect(
     done = {line["seed"]: line for line in read_index(index)}
     if index.exists():  # a torn last line would swallow the next one
         index.write_text("".join(json.dumps(line) + "\n" for line in done.values()))
-    kept = sum(line["kept"] for seed, line in done.items() if seed >= first_seed)
+    ours = range(first_seed, (first_seed // SEED_RANGE + 1) * SEED_RANGE)
+    tried = sum(seed in ours for seed in done)
+    kept = sum(line["kept"] for seed, line in done.items() if seed in ours)
 
     def jobs() -> Iterator[Job]:
         seed = first_seed
@@ -144,15 +150,15 @@ def collect(
             seed += 1
 
     def take(line: dict[str, Any]) -> None:
-        nonlocal kept
+        nonlocal kept, tried
         done[line["seed"]] = line
-        kept += line["kept"]
+        kept, tried = kept + line["kept"], tried + 1
         with index.open("a") as file:
             file.write(json.dumps(line) + "\n")
         on_episode(line)
-        if len(done) >= 40 and kept < 0.1 * len(done):
+        if tried >= 40 and kept < 0.1 * tried:
             raise TrainingError(
-                f"{task}: only {kept} of {len(done)} '{behaviour}' episodes ended as an expert's "
+                f"{task}: only {kept} of {tried} '{behaviour}' episodes ended as an expert's "
                 "do; is the oracle good enough?"
             )
 
@@ -170,7 +176,7 @@ def collect(
             f"cannot write to {folder}: {error}. What is recorded is kept: make room, and run the "
             "same again"
         ) from error
-    kept_seeds = sorted(seed for seed, line in done.items() if line["kept"] and seed >= first_seed)
+    kept_seeds = sorted(seed for seed, line in done.items() if line["kept"] and seed in ours)
     return [folder / f"episode_{seed:07d}.npz" for seed in kept_seeds[:episodes]]
 
 

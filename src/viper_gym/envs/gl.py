@@ -26,6 +26,8 @@ def configure_headless_gl() -> str:
     """
     _load_triton()
     chosen = os.environ.get("MUJOCO_GL", "")
+    if not chosen and sys.platform != "linux":
+        return chosen  # macOS and Windows draw without a display by what MuJoCo takes by itself
     if not chosen:
         if ctypes.util.find_library("EGL"):
             chosen = "egl"

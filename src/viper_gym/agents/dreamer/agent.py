@@ -17,6 +17,7 @@ from viper_gym.agents.dreamer.rssm import State
 from viper_gym.agents.dreamer.world_model import Sequences, WorldModel
 from viper_gym.agents.replay import FrameReplay, SequenceBatch
 from viper_gym.agents.torch_agent import TorchAgent
+from viper_gym.bonus.random_state import own_random_state
 
 
 class Dreamer(TorchAgent):
@@ -49,8 +50,7 @@ class Dreamer(TorchAgent):
         self.action_size = action_size
         self._bf16 = precision == "bf16"
         w = SIZES[c.size]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with own_random_state(seed):
             self.model = WorldModel(frame_shape[:2], action_size, w, c)
             width = self.model.width
             self.actor = Actor(width, action_size, discrete, w.units, w.layers)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from viper_gym.agents.drq.networks import Actor, Critic, Encoder, as_images, random_shift
 from viper_gym.agents.replay import Batch, FrameReplay
 from viper_gym.agents.torch_agent import TorchAgent
+from viper_gym.bonus.random_state import own_random_state
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,7 @@ class DrQ(TorchAgent):
         self._bf16 = precision == "bf16"
         H, W, channels = frame_shape
         channels *= c.frame_stack
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with own_random_state(seed):
             encoder = Encoder(channels, (H, W), c.cnn_features, c.cnn_strides)
             critic = Critic(encoder.width, c.latent_dim, c.hidden, action_size, c.num_critics)
             actor = Actor(encoder.width, c.latent_dim, c.hidden, action_size)

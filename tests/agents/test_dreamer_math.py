@@ -176,6 +176,14 @@ def test_disagreement_fades_where_it_learned_and_not_elsewhere():
     assert unseen.mean() > 2 * seen.mean()
 
 
+def test_the_ensembles_error_is_summed_over_members_and_dimensions():
+    bonus = LatentDisagreement(2, 1, 4, 3, 8)
+    for parameter in bonus.parameters():
+        parameter.data.zero_()  # every member predicts 0
+    features, actions, first = torch.zeros(1, 2, 2), torch.zeros(1, 2, 1), torch.zeros(1, 2).bool()
+    assert bonus.loss(features, actions, first, torch.full((1, 2, 4), 2.0)).item() == 3 * 4 * 4.0
+
+
 def test_disagreement_does_not_learn_across_episodes():
     bonus = LatentDisagreement(2, 1, 2, 3, 8)
     features, actions = torch.randn(1, 3, 2), torch.zeros(1, 3, 1)

@@ -1,6 +1,7 @@
 """DrQ: hand-computed numbers, shifts, and a reward that it must find from pixels."""
 
 import json
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
@@ -35,8 +36,24 @@ def batch(size: int = 8, seed: int = 0, terminated: float = 0.0) -> Batch:
     return Batch(frames[0], actions, rewards, np.full(size, 1 - terminated, np.float32), frames[1])
 
 
-def agent(**options) -> DrQ:
-    return DrQ((SIZE, SIZE, 3), 2, SMALL, **options)
+def agent(config: DrQConfig = SMALL, **options) -> DrQ:
+    return DrQ((SIZE, SIZE, 3), 2, config, **options)
+
+
+def test_several_shifts_of_a_picture_share_one_target():
+    """Shifts by nothing are all alike: two of them are worth one, but for the sampled actions."""
+    still = replace(SMALL, shift=0)
+    losses = [
+        agent(replace(still, augmentations=k)).update(batch(terminated=1.0))["critic_loss"]
+        for k in (1, 2)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    twice = agent(replace(SMALL, augmentations=2))
+    targets, seen = [], twice._target
+    twice._target = lambda *x: targets.append(seen(*x)) or targets[-1]  # type: ignore[method-assign]
+    twice.update(batch())
+    first, second = targets[0].view(2, 8)
+    assert not torch.equal(first, second)  # of other shifts, and other actions
 
 
 def test_log_density_of_a_squashed_gaussian():

@@ -84,8 +84,10 @@ def test_relabelled_rewards_and_no_others_are_learned_from(tmp_path):
         assert np.array_equal(rewards, _column(following))
     last = lines(tmp_path)[-1]
     # from 0.1 or 0.9 at full speed to the right end, then it stays: columns 1 … 13
-    assert 13 * STEPS * 0.6 < last["eval/relabelled_return"] < 13 * STEPS
-    assert last["eval/return"] < 5 < last["eval/relabelled_return"]
+    assert 13 * STEPS * 0.6 < last["eval/return"] < 13 * STEPS
+    assert last["eval/task_return"] < 5 < last["eval/return"]
+    named = {name for line in lines(tmp_path) for name in line}
+    assert {"train/return", "train/task_return"} <= named
 
 
 def test_relabelled_runs_go_on_after_a_stop(tmp_path):

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from viper_gym.data import videos
 from viper_gym.data.clips import (
     FrameSampler,
     WindowSampler,
@@ -51,6 +52,28 @@ def test_truncated_and_foreign_npz_are_named(tmp_path):
     np.savez(tmp_path / "other.npz", pixels=frames(3))
     with pytest.raises(VideoDataError, match=r"'frames', found \['pixels'\]"):
         Episode.load(tmp_path / "other.npz")
+    for name, foreign in (("array", frames(3)), ("number", None)):
+        with (tmp_path / f"{name}.npz").open("wb") as file:
+            np.save(file, foreign) if foreign is not None else np.savez(file, frames=np.array(7))
+        with pytest.raises(VideoDataError, match=rf"{name}\.npz: not a readable episode file"):
+            Episode.load(tmp_path / f"{name}.npz")
+
+
+def test_every_damage_of_an_npz_is_named(tmp_path):
+    """Whatever zip, zlib, NumPy or JSON make of it."""
+    Episode(frames(5)).save(tmp_path / "e.npz")
+    data, rng = (tmp_path / "e.npz").read_bytes(), np.random.default_rng(0)
+    named = 0
+    for _ in range(300):
+        damaged = bytearray(data)
+        damaged[rng.integers(len(data))] ^= 1 << rng.integers(8)
+        (tmp_path / "bad.npz").write_bytes(damaged)
+        try:
+            Episode.load(tmp_path / "bad.npz")  # a bit that nothing reads
+        except VideoDataError as error:
+            assert "bad.npz" in str(error)
+            named += 1
+    assert named > 200
 
 
 def test_every_format_reads_the_same_frames(tmp_path):
@@ -62,6 +85,17 @@ def test_every_format_reads_the_same_frames(tmp_path):
     Episode(video).save(tmp_path / "v.npz")
     for name in ("v.mp4", "pictures", "v.npz"):
         assert np.array_equal(read_video(tmp_path / name, 32).frames, video), name
+
+
+def test_a_movie_is_resized_as_it_is_read(tmp_path, monkeypatch):
+    """A long one at its own size would not fit in memory."""
+    write_mp4(tmp_path / "v.mp4", frames(10, size=64))
+    read, order = videos._movie, []
+    monkeypatch.setattr(videos, "_movie", lambda path: (order.append("r") or f for f in read(path)))
+    resize = videos._resize
+    monkeypatch.setattr(videos, "_resize", lambda *x: order.append("s") or resize(*x))
+    assert read_video(tmp_path / "v.mp4", 32).frames.shape == (10, 32, 32, 3)
+    assert "".join(order) == "rs" * 10
 
 
 def test_gif_is_read_and_resized(tmp_path):
@@ -253,6 +287,16 @@ def test_empty_context_is_followed_by_the_real_frame_which_is_trained_on(rng):
 def test_empty_codes_are_the_commonest_of_each_cell():
     a = np.array([[[5, 1]], [[5, 2]], [[4, 2]]], np.int16)  # (T, 1, 2)
     assert empty_codes({"a": [a[:1], a[1:]], "b": [a[2:]]}).tolist() == [[[5, 2]], [[4, 2]]]
+
+
+def test_frames_of_all_episodes_are_drawn():
+    first, second = (np.full((n, 8, 8, 3), n, np.uint8) for n in (3, 5))
+    second[-1] = 9
+    sampler = FrameSampler({"a": [Episode(first), Episode(second)]})
+    drawn, _ = sampler.batch(0, 4000)
+    values, counts = np.unique(drawn[:, 0, 0, 0], return_counts=True)
+    assert values.tolist() == [3, 5, 9]
+    assert counts / 4000 == pytest.approx([3 / 8, 4 / 8, 1 / 8], abs=0.03)
 
 
 def test_frames_of_calm_tasks_are_drawn_more_often(rng):

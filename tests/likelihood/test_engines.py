@@ -134,3 +134,15 @@ def test_joint_needs_the_exact_window():
         ContextPolicy("refresh", mode="joint").kept(4)
     with pytest.raises(ValueError, match="keep must be in 1"):
         ContextPolicy("refresh", keep=4).kept(4)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_environments_may_be_given_in_any_order(stride):
+    model = random_video_model()
+    codes, task = random_codes(3, 6), torch.tensor([0, 1, 0])
+    order = torch.tensor([2, 0, 1])
+    streams = [StreamingLikelihood(model, 3, stride, ContextPolicy(), task) for _ in range(2)]
+    for t in range(6):
+        expected = streams[0].score(codes[:, t])
+        found = streams[1].score(codes[order, t], order)
+        assert torch.allclose(found, expected[order], atol=1e-5)

@@ -182,6 +182,19 @@ def toy_saved(seed: int) -> Bundle:
     return bundle
 
 
+def test_models_of_one_bundle_do_not_share_networks():
+    """Another one may be on another device, or hold bf16 weights."""
+    bundle = small_bundle()
+    first = VideoRewardModel(bundle, device="cpu", dtype="fp32")
+    half = VideoRewardModel(bundle, device="cpu", dtype="bf16", tokenizer_dtype="bf16")
+    networks = [m.tokenizer for m in (first, half, bundle)]
+    assert len({id(n) for n in networks}) == 3
+    grid = first.config.video_model.grid_size
+    codes = torch.zeros(2, grid, grid, dtype=torch.int64)
+    drawn = [m.decode(codes, "a").astype(int) for m in (first, half)]
+    assert np.abs(drawn[0] - drawn[1]).max() < 16  # what bf16 keeps of 256 levels
+
+
 def test_no_frames_at_all_are_named():
     model = VideoRewardModel(toy_bundle(random_video_model()), device="cpu", dtype="fp32")
     with pytest.raises(FrameMismatch, match=r"got no frames: shape \(1, 0, 16, 16, 3\)"):

@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from conftest import random_video_model
+from conftest import GRID, random_video_model
 from viper_gym.models.kv_cache import KVCache
 from viper_gym.models.transformer import TaskNorm
+from viper_gym.models.videogpt_config import VideoGPTConfig
 
 
 def codes(batch: int, frames: int, seed: int = 0) -> torch.Tensor:
@@ -30,6 +31,20 @@ def test_probabilities_sum_to_one_over_whole_frames(layout):
     x = torch.cat([context.expand(81, -1, -1, -1), grid], 1)
     total = model.log_prob(x)[:, 1].sum((1, 2)).exp().sum()
     assert torch.isclose(total, torch.tensor(1.0), atol=1e-4)
+
+
+def test_a_window_of_one_frame_generates_without_context():
+    model = random_video_model(length=1)
+    for context in (0, 1, 3):
+        codes = torch.zeros(2, context, GRID, GRID, dtype=torch.int64)
+        assert model.generate(codes, 3, torch.tensor([0, 1])).shape == (2, 3, GRID, GRID)
+
+
+def test_shapes_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="multiple of num_heads, got 24 and 5"):
+        VideoGPTConfig(embed_dim=24, num_heads=5)
+    with pytest.raises(ValueError, match="sequence_length must be 1 or more frames, got 0"):
+        VideoGPTConfig(sequence_length=0)
 
 
 def test_log_prob_matches_the_generated_distribution(layout):

@@ -15,11 +15,11 @@ from viper_gym.errors import TrainingError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.models.discriminator import DiscriminatorConfig
 from viper_gym.models.frames import to_input
-from viper_gym.models.patch_vq import PatchVQConfig
+from viper_gym.models.patch_vq import PatchVQ, PatchVQConfig
 from viper_gym.models.videogpt import VideoGPTConfig
 from viper_gym.models.vqgan import VQGANConfig
 from viper_gym.training.adversarial import AdversarialConfig
-from viper_gym.training.codes import encode_episodes
+from viper_gym.training.codes import encode_episodes, recorded_preprocessing
 from viper_gym.training.loop import LoopConfig
 from viper_gym.training.tokenizer import PRESETS, TokenizerTraining, train_tokenizer
 from viper_gym.training.video_model import VideoModelTraining, train_video_model
@@ -229,6 +229,49 @@ def test_resume_equals_an_unbroken_run(data, tokenizer, tmp_path, which):
     for name, module in whole["modules"].items():
         for key, value in module.items():
             assert torch.equal(value, resumed["modules"][name][key]), (name, key)
+
+
+def test_resume_with_other_videos_is_refused(data, tokenizer, tmp_path):
+    """The lowest held-out loss so far was of other videos, backgrounds are of other tasks."""
+    more, out = tmp_path / "videos", tmp_path / "video-model"
+    shutil.copytree(data, more)
+    train_video_model(video_config(more, tokenizer, out, 3))
+    train_tokenizer(tokenizer_config(more, tmp_path / "tokenizer", 3))
+    Episode(moving_square(3, -1)).save(more / "left" / "more.npz")
+    with pytest.raises(TrainingError, match=r"other settings: videos.*12 videos.*13 videos"):
+        train_video_model(video_config(more, tokenizer, out, 6, resume=True))
+    with pytest.raises(TrainingError, match=r"other settings: videos.*12 videos.*13 videos"):
+        train_tokenizer(tokenizer_config(more, tmp_path / "tokenizer", 6, resume=True))
+
+
+def test_videos_recorded_in_two_ways_are_refused(data, tokenizer, tmp_path):
+    seen = [{"camera": "side", "action_repeat": 2}, {}, {"camera": "front"}]
+    episodes = [Episode(moving_square(i, 1), None, meta) for i, meta in enumerate(seen)]
+    assert recorded_preprocessing({"a": episodes[:2]}) == {"a": seen[0]}
+    assert recorded_preprocessing({"a": episodes[1::-1]}) == {"a": seen[0]}
+    with pytest.raises(TrainingError, match="a: videos were recorded with camera side and front"):
+        recorded_preprocessing({"a": episodes})
+    experts, play = tmp_path / "experts", tmp_path / "play"
+    for folder, camera in ((experts, "side"), (play, "front")):
+        for task in ("left", "right"):
+            Episode(moving_square(0, 1), None, {"camera": camera}).save(folder / task / "0.npz")
+    config = replace(video_config(experts, tokenizer, tmp_path / "out", 3), play=play)
+    with pytest.raises(TrainingError, match="camera front, the experts' videos with side"):
+        train_video_model(config)
+
+
+@pytest.mark.parametrize("option", ["frame_stride", "batch_size"])
+def test_nothing_is_no_stride_and_no_batch(data, tokenizer, tmp_path, option):
+    config = replace(video_config(data, tokenizer, tmp_path, 3), **{option: 0})
+    with pytest.raises(TrainingError, match=f"--{option.replace('_', '-')}: expected 1 or more"):
+        train_video_model(config)
+
+
+def test_codes_of_a_large_codebook_do_not_wrap():
+    torch.manual_seed(0)
+    tokenizer = PatchVQ(replace(SHAPE, codebook_size=40_000, num_tasks=1)).eval()
+    [codes] = encode_episodes(tokenizer, [Episode(moving_square(0, 1))], 0)
+    assert codes.dtype == np.int32 and codes.min() >= 0
 
 
 def test_resume_with_other_settings_is_refused(data, tokenizer, tmp_path):

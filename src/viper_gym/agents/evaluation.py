@@ -22,12 +22,15 @@ class Player(Protocol):
 
 
 def play_episodes(
-    player: Player, envs: VectorEnv, actions: ActionCodec, seed: int
+    player: Player, envs: VectorEnv, actions: ActionCodec, seed: int, name: str = "return"
 ) -> tuple[Means, list[np.ndarray]]:
     """One episode in every environment.
 
+    Args:
+        name: of the sum of the environments' rewards among the figures.
+
     Returns:
-        Figures (return, what the environments report, and the share of steps in which the
+        Figures (that sum, what the environments report, and the share of steps in which the
         picture stands still), and the frames of each episode, uint8 (T, H, W, 3).
     """
     n, means = envs.num_envs, Means()
@@ -43,7 +46,7 @@ def play_episodes(
         for i in np.flatnonzero(~ended):
             films[i].append(frames[i].copy())
         for i in np.flatnonzero((terminated | truncated) & ~ended):
-            means.add(at_end(infos, int(i)) | {"return": returns[i]})
+            means.add(at_end(infos, int(i)) | {name: returns[i]})
         ended |= terminated | truncated
     episodes = [np.stack(film) for film in films]
     means.add({"still": float(np.mean([still_share(e) for e in episodes]))})

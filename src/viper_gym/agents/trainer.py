@@ -94,7 +94,7 @@ class Trainer:
         on_progress: called with (step, total, metrics) after every log line.
         film: called with (frames (T, H, W, 3), file stem) after an evaluation.
         relabel: rewards for finished episodes in the replay, instead of the environment's, which
-            are logged as "task_return" and not learned from.
+            are logged as "task_return" and not learned from; "return" is always of what is.
         make_eval_envs: as `make_envs`, for evaluations; leave an exploration bonus out, which would
             begin anew in each. None takes `make_envs`.
         made_of: what else a resumed run must share (environment, settings of the agent, …): plain
@@ -117,6 +117,8 @@ class Trainer:
         made_of: dict[str, Any] | None = None,
     ):
         self.config, self._relabel, self._made_of = config, relabel, made_of or {}
+        # of the environments' rewards; "return" is of those that are learned from
+        self._returned = "return" if relabel is None else "task_return"
         self._make_eval_envs = make_eval_envs or make_envs
         self._on_progress, self._film = on_progress, film
         try:
@@ -184,12 +186,12 @@ class Trainer:
             # environments whose episode had ended were only reset by this step
             if self._relabel is not None:
                 for i in np.flatnonzero(over):  # whose last frame has just been added
-                    means.add({"relabelled_return": self._label(int(i))})
+                    means.add({"return": self._label(int(i))})
             labelled = time.perf_counter()
             returns = np.where(over, 0.0, returns + rewards)
             first, frames, over = over, following, (terminated | truncated) & ~over
             for i in np.flatnonzero(over):
-                means.add(at_end(infos, int(i)) | {"return": returns[i]})
+                means.add(at_end(infos, int(i)) | {self._returned: returns[i]})
             self.step += n
             if self._can_learn():
                 due += n * self._updates_per_step
@@ -234,11 +236,12 @@ class Trainer:
     def _evaluate(self) -> None:
         envs = self._make_eval_envs(self.config.eval_episodes)
         player = self.agent.player(envs.num_envs, deterministic=True)
-        means, episodes = play_episodes(player, envs, self._actions, self.config.seed + 10_000)
+        seed = self.config.seed + 10_000
+        means, episodes = play_episodes(player, envs, self._actions, seed, self._returned)
         envs.close()
         if self._relabel is not None:
             for frames in episodes:
-                means.add({"relabelled_return": float(np.sum(self._relabel(frames)))})
+                means.add({"return": float(np.sum(self._relabel(frames)))})
         figures = means.take("eval")
         self._write(figures)
         self._film(episodes[0], self.config.out / f"eval_{self.step:08d}")
@@ -246,7 +249,7 @@ class Trainer:
             imagined = self.agent.imagined(self.replay, np.random.default_rng(self.step))
             if imagined is not None:
                 self._film(imagined, self.config.out / f"imagined_{self.step:08d}")
-        learned = figures.get("eval/relabelled_return", figures["eval/return"])
+        learned = figures["eval/return"]
         risen = np.isfinite(self._best) and learned > self._best
         if risen and figures["eval/still"] > MOSTLY_STILL:
             warnings.warn(

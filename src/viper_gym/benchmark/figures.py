@@ -21,6 +21,7 @@ from viper_gym.benchmark.score_mask import PointsLost
 from viper_gym.benchmark.stand_still import StandStill
 from viper_gym.data.episodes import Episode
 from viper_gym.errors import VideoDataError
+from viper_gym.likelihood.precision import cast_for_inference
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
 if TYPE_CHECKING:
@@ -212,7 +213,8 @@ def rollout_gif(
     codes = model.encode(strided, numbers)[None]  # (1, T, h, w)
     task_index = model.classes(numbers[:1])
     generator = torch.Generator(device=model.device).manual_seed(0)
-    drawn = model.bundle.video_model.generate(
+    exact = cast_for_inference(model.bundle.video_model, torch.float32).to(model.device)
+    drawn = exact.generate(
         codes[:, :context], strided.shape[0] - context, task_index, generator=generator
     )
     imagined = np.concatenate([strided[:context], model.decode(drawn[0], task)])

@@ -6,6 +6,7 @@ unbroken run would have seen.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -42,9 +43,7 @@ class FrameSampler:
     """
 
     def __init__(self, episodes: dict[str, list[Episode]], seed: int = 0):
-        self._pools = {
-            task: np.concatenate([e.frames for e in es]) for task, es in episodes.items()
-        }
+        self._pools = {task: _Pool([e.frames for e in es]) for task, es in episodes.items()}
         self.tasks = list(self._pools)
         self._seed = seed
         self.background = {task: _background(pool, seed) for task, pool in self._pools.items()}
@@ -59,20 +58,38 @@ class FrameSampler:
         frames = []
         for number in tasks:
             pool = self._pools[self.tasks[number]]
-            frames.append(pool[rng.integers(len(pool))])
+            frames.append(pool[int(rng.integers(len(pool)))])
         return np.stack(frames), tasks
 
 
-def _background(pool: np.ndarray, seed: int) -> np.ndarray:
+class _Pool:
+    """The frames of several episodes, numbered one behind the other, where they are."""
+
+    def __init__(self, episodes: list[np.ndarray]):
+        self._episodes = episodes
+        self._ends = np.cumsum([len(frames) for frames in episodes])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        episode = int(np.searchsorted(self._ends, number, side="right"))
+        return self._episodes[episode][number - self._ends[episode]]  # from its end
+
+    def some(self, numbers: Iterable[int]) -> np.ndarray:
+        return np.stack([self[number] for number in numbers])
+
+
+def _background(pool: _Pool, seed: int) -> np.ndarray:
     """Per-pixel median over some frames: what does not move. uint8 (H, W, 3)."""
     rng = np.random.default_rng(seed)
     pick = rng.choice(len(pool), min(len(pool), 300), replace=False)
-    return np.median(pool[pick], axis=0).astype(np.uint8)
+    return np.median(pool.some(pick), axis=0).astype(np.uint8)
 
 
-def _foreground(pool: np.ndarray, background: np.ndarray) -> float:
+def _foreground(pool: _Pool, background: np.ndarray) -> float:
     """Mean share of pixels away from the background by more than 15 grey levels, at least 0.1 %."""
-    some = pool[:: max(1, len(pool) // 300)].astype(np.int16)
+    some = pool.some(range(0, len(pool), max(1, len(pool) // 300))).astype(np.int16)
     return max(1e-3, float((np.abs(some - background).max(-1) > 15).mean()))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,11 +63,11 @@ class Episode:
                 meta = json.loads(str(data["meta"])) if "meta" in data else {}
                 rewards = data["rewards"] if "rewards" in data else None
                 episode = cls(data["frames"], rewards, meta)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            if isinstance(error, VideoDataError):
-                raise
+                steps = len(episode.frames) - 1
+        except VideoDataError:
+            raise
+        except Exception as error:  # of damaged files also zlib's, tokenize's, …
             raise VideoDataError(f"{path}: not a readable episode file ({error})") from error
-        steps = len(episode.frames) - 1
         if rewards is not None and rewards.shape != (steps,):
             raise VideoDataError(
                 f"{path}: expected {steps} rewards for {steps + 1} frames (one a step; the first "

@@ -46,15 +46,15 @@ def read_video(path: Path, image_size: int | None = None) -> Episode:
     if path.suffix.lower() == ".npz":
         return Episode.load(path)
     try:
-        frames = _read_pictures(path) if path.is_dir() else _read_movie(path)
+        pictures = _pictures(path) if path.is_dir() else _movie(path)
+        # each at once: a movie at its own size may not fit in memory
+        frames = [f if image_size is None else _resize(f, image_size) for f in pictures]
     except VideoDataError:
         raise
     except (OSError, ValueError, EOFError) as error:
         raise VideoDataError(f"{path}: not a readable video ({error})") from error
     if not frames:
         raise VideoDataError(f"{path}: no frame in it")
-    if image_size is not None:
-        frames = [_resize(frame, image_size) for frame in frames]
     if len({frame.shape for frame in frames}) > 1:
         raise VideoDataError(f"{path}: frames of different sizes")
     return Episode(np.stack(frames), None, {"source": path.name})
@@ -66,18 +66,20 @@ def _resize(frame: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BOX))
 
 
-def _read_movie(path: Path) -> list[np.ndarray]:
+def _movie(path: Path) -> Iterator[np.ndarray]:
     import av
 
     with av.open(str(path)) as container:
         if not container.streams.video:
             raise VideoDataError(f"{path}: no picture in it, only sound")
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        for frame in container.decode(video=0):
+            yield frame.to_ndarray(format="rgb24")
 
 
-def _read_pictures(folder: Path) -> list[np.ndarray]:
+def _pictures(folder: Path) -> Iterator[np.ndarray]:
     files = sorted((f for f in folder.iterdir() if f.suffix.lower() in PICTURES), key=natural_key)
-    return [np.asarray(_eight_bits(Image.open(file)).convert("RGB")) for file in files]
+    for file in files:
+        yield np.asarray(_eight_bits(Image.open(file)).convert("RGB"))
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:

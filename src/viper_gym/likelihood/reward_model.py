@@ -76,12 +76,11 @@ class VideoRewardModel:
         self._policy = policy
         self.bundle = bundle
         self.tokenizer_dtype = resolve_dtype(tokenizer_dtype, self.device)
-        tokenizer = bundle.tokenizer.to(self.device)
-        if self.tokenizer_dtype != torch.float32:
-            tokenizer = cast_for_inference(tokenizer, self.tokenizer_dtype)
-        self.tokenizer = tokenizer
+        # copies: another model of the bundle may be on another device
+        tokenizer = cast_for_inference(bundle.tokenizer, self.tokenizer_dtype)
+        self.tokenizer = tokenizer.to(self.device)
         self._masks = self._mask_tensor()
-        self.video_model = cast_for_inference(bundle.video_model.to(self.device), self.dtype)
+        self.video_model = cast_for_inference(bundle.video_model, self.dtype).to(self.device)
 
     @classmethod
     def from_pretrained(
@@ -306,7 +305,9 @@ class VideoRewardModel:
     @torch.inference_mode()
     def decode(self, codes: Tensor, task: str | None = None) -> np.ndarray:
         """Codes (B, h, w) -> uint8 frames (B, H, W, 3)."""
-        return to_uint8(self.tokenizer.decode(codes, self.task_numbers(task, len(codes))))
+        with autocast(self.device, self.tokenizer_dtype):
+            drawn = self.tokenizer.decode(codes, self.task_numbers(task, len(codes)))
+        return to_uint8(drawn)
 
     def task_numbers(self, task: str | None, batch: int) -> Tensor:
         """The index of a task, `batch` times: int64 (B,)."""

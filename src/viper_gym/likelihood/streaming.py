@@ -100,7 +100,8 @@ class StreamingLikelihood:
 
     def _rows(self, rows: Tensor) -> Tensor | None:
         """None where the pass touches the whole cache in order: it then needs no gather."""
-        return None if len(rows) == len(self._filled) and self.stride == 1 else rows
+        whole = len(rows) == len(self._filled) and self.stride == 1
+        return None if whole and torch.equal(rows, self._envs) else rows
 
     def _make_room(self, rows: Tensor, task: Tensor | None) -> None:
         full = self._filled[rows] == self._length

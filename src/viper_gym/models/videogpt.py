@@ -221,13 +221,13 @@ class VideoGPT(nn.Module):
         A window that is full is rebuilt from its newest half. Returns (B, frames, h, w).
         """
         B, _, S, _ = context.shape
-        history = context[:, -self.config.sequence_length + 1 :]
+        most = self.config.sequence_length - 1  # frames before the one that is drawn
+        keep = min(most, max(1, self.config.sequence_length // 2))
+        history = context[:, max(0, context.shape[1] - most) :]
         produced: list[Tensor] = []
-        keep = max(1, self.config.sequence_length // 2)
         while len(produced) < frames:
-            history = (
-                history[:, -keep:] if history.shape[1] >= self.config.sequence_length else history
-            )
+            if history.shape[1] > most:
+                history = history[:, history.shape[1] - keep :]
             tokens = torch.cat(
                 [history, torch.zeros(B, 1, S, S, dtype=torch.int64, device=history.device)], 1
             ).flatten(1)

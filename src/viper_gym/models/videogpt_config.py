@@ -43,6 +43,15 @@ class VideoGPTConfig:
                 f"positions {self.positions!r} and activation {self.activation!r}: expected "
                 f"axes or tokens, and one of {sorted(get_args(Activation))}"
             )
+        if self.sequence_length < 1:
+            raise ValueError(
+                f"sequence_length must be 1 or more frames, got {self.sequence_length}"
+            )
+        if self.embed_dim % self.num_heads:
+            raise ValueError(
+                f"embed_dim must be a multiple of num_heads, got {self.embed_dim} and "
+                f"{self.num_heads}"
+            )
         if self.copy and not self.local_frames:
             raise ValueError("copy needs local_frames of at least 1, which tells what to copy")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,9 @@ PREPROCESSING_KEYS = (
 def encode_episodes(
     tokenizer: FrameTokenizer, episodes: list[Episode], task: int, batch: int = 128
 ) -> list[np.ndarray]:
-    """Codes of every frame: one int16 (T, h, w) an episode."""
+    """Codes of every frame: one int16 (T, h, w) an episode (int32 of very large codebooks)."""
+    shape: Any = tokenizer.config
+    kind = np.int16 if shape.codebook_size <= np.iinfo(np.int16).max + 1 else np.int32
     encoded = []
     device = next(tokenizer.parameters()).device
     for episode in episodes:
@@ -43,7 +46,7 @@ def encode_episodes(
         for part in frames.split(batch):
             index = torch.full((len(part),), task, device=device)
             parts.append(tokenizer.encode(to_input(part.to(device)), index))
-        encoded.append(torch.cat(parts).cpu().numpy().astype(np.int16))
+        encoded.append(torch.cat(parts).cpu().numpy().astype(kind))
     return encoded
 
 
@@ -53,12 +56,14 @@ def encode_play(
     tasks: tuple[str, ...],
     masks: dict[str, Any],
     min_frames: int,
+    preprocessing: dict[str, dict[str, Any]],
 ) -> dict[str, list[np.ndarray]]:
     """Codes of unskilled play of every task: "TASK (play)" -> episodes, in the order of tasks.
 
     Raises:
         VideoDataError: the folder is unusable.
-        TrainingError: it has other tasks, or other masks than the experts' videos.
+        TrainingError: it has other tasks, other masks than the experts' videos, or was recorded
+            in another way (`preprocessing`, by task), so that the model would learn to tell that.
     """
     shape: Any = tokenizer.config
     if recorded_masks(folder, shape.image_size) != masks:
@@ -71,6 +76,13 @@ def encode_play(
         raise TrainingError(
             f"the experts' videos have the tasks {tasks}, {folder} {tuple(episodes)}"
         )
+    for task, played in recorded_preprocessing(episodes).items():
+        for key in played.keys() & preprocessing[task].keys():
+            if played[key] != preprocessing[task][key]:
+                raise TrainingError(
+                    f"{task}: {folder} was recorded with {key} {played[key]}, the experts' videos "
+                    f"with {preprocessing[task][key]}: what would be learned is the difference"
+                )
     return {
         f"{task} (play)": encode_episodes(tokenizer, items, number)
         for number, (task, items) in enumerate(episodes.items())
@@ -80,17 +92,41 @@ def encode_play(
 def recorded_preprocessing(
     episodes: dict[str, list[Episode]], unseen: tuple[str, ...] = ()
 ) -> dict[str, dict[str, Any]]:
-    """What the episodes of each task say of their camera; what they do not say is left out.
+    """What the episodes of each task say of their camera; what none of them says is left out.
 
     Tasks without videos are to be seen as all others are, where those agree.
+
+    Raises:
+        TrainingError: two episodes of a task were recorded in different ways.
     """
-    found = {
-        task: {k: items[0].meta[k] for k in PREPROCESSING_KEYS if k in items[0].meta}
-        for task, items in episodes.items()
-    }
+    found: dict[str, dict[str, Any]] = {}
+    for task, items in episodes.items():
+        known = found.setdefault(task, {})
+        for key in PREPROCESSING_KEYS:
+            for meta in (e.meta for e in items if key in e.meta):
+                if meta[key] != known.setdefault(key, meta[key]):
+                    raise TrainingError(
+                        f"{task}: videos were recorded with {key} {known[key]} and {meta[key]}; "
+                        "expected one way of looking at a task"
+                    )
     first = next(iter(found.values()))
     shared = {k: v for k, v in first.items() if all(f.get(k) == v for f in found.values())}
     return {**found, **{task: dict(shared) for task in unseen}}
+
+
+def fingerprint(videos: dict[str, list[np.ndarray]]) -> dict[str, str]:
+    """What a run resumed must share with the run it continues: by task, its videos in words.
+
+    Args:
+        videos: frames or codes of episodes, by task.
+    """
+    words = {}
+    for task, items in videos.items():
+        check = 0
+        for item in items:
+            check = zlib.crc32(np.ascontiguousarray(item).data, check)
+        words[task] = f"{len(items)} videos, {sum(map(len, items))} frames ({check:08x})"
+    return words
 
 
 def serve(tokenizer: FrameTokenizer, tasks: int) -> FrameTokenizer:

@@ -92,7 +92,7 @@ def make_accelerator(config: LoopConfig) -> Accelerator:
 
 def _fast_bf16(device: str) -> bool:
     if device != "cpu" and torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
@@ -116,15 +116,25 @@ class Loop:
             raise TrainingError(f"cannot write to {config.out}: {error}") from error
         set_seed(config.seed)
 
-    def run(self, trainable: Trainable, on_end: Callable[[], None] = lambda: None) -> None:
+    def run(
+        self,
+        trainable: Trainable,
+        on_end: Callable[[], None] = lambda: None,
+        videos: dict[str, str] | None = None,
+    ) -> None:
         """Train, then call `on_end` (to write the final files).
 
+        Args:
+            videos: by task, what tells its videos from others (`codes.fingerprint`): the lowest
+                held-out loss so far was of these.
+
         Raises:
-            TrainingError: resume asked for but the checkpoint belongs to other settings.
+            TrainingError: resume asked for but the checkpoint belongs to other settings or videos.
         """
         from torch.utils.tensorboard import SummaryWriter
 
         c = self.config
+        self._settings["videos"] = videos or {}
         if c.resume and self._state_path.exists():
             self._load(trainable)
         else:  # another run's, which a kill before the first checkpoint must not go on with

@@ -27,6 +27,7 @@ from viper_gym.models.quantizer import perplexity
 from viper_gym.models.tokenizer import FrameTokenizer
 from viper_gym.models.vqgan import PAPER_ATARI, PAPER_DMC, PAPER_RLBENCH, VQGAN, VQGANConfig
 from viper_gym.training.adversarial import AdversarialConfig, AdversarialLoss
+from viper_gym.training.codes import fingerprint
 from viper_gym.training.loop import Loop, LoopConfig, learning_rate, make_accelerator
 
 FOREGROUND = 0.12  # on [-1, 1]: difference from the median picture that counts as foreground
@@ -241,6 +242,7 @@ def train_tokenizer(config: TokenizerTraining) -> Path:
     loop.run(
         trainable,
         lambda: save_tokenizer(trainable.model, tuple(episodes), masks, config.loop.out),
+        fingerprint({task: [e.frames for e in items] for task, items in episodes.items()}),
     )
     return config.loop.out
 

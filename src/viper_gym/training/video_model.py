@@ -30,6 +30,7 @@ from viper_gym.models.videogpt import VideoGPTConfig
 from viper_gym.training.codes import (
     encode_episodes,
     encode_play,
+    fingerprint,
     recorded_preprocessing,
     round_to_half,
     serve,
@@ -177,12 +178,12 @@ def train_video_model(config: VideoModelTraining) -> Path:
         hold_end(codes, config.still_end)
     except ValueError as error:
         raise TrainingError(f"--still-end: {error}") from error
+    preprocessing = recorded_preprocessing(episodes, config.unseen)
     if config.play is not None:
-        play = encode_play(config.play, tokenizer, shown, masks, span)
+        play = encode_play(config.play, tokenizer, shown, masks, span, preprocessing)
         for task, skilled in zip(tuple(play), tuple(codes), strict=True):
             play[task] = beginnings(codes[skilled], config.last_frames, span) + play[task]
         codes |= play
-    preprocessing = recorded_preprocessing(episodes, config.unseen)
     del episodes  # the frames are large; from here on only codes are needed
     trainable = VideoModelSteps(config, codes, tokenizer, sums, accelerator)
     bundle_folder = config.loop.out / "bundle"
@@ -205,12 +206,16 @@ def train_video_model(config: VideoModelTraining) -> Path:
         )
         save_bundle(bundle, bundle_folder, torch.float16 if config.half else torch.float32)
 
-    loop.run(trainable, write)
+    loop.run(trainable, write, fingerprint(codes))
     return bundle_folder
 
 
 def _check(config: VideoModelTraining, span: int) -> None:
     """Options that do not go together are a `TrainingError`; `span`: frames of a window."""
+    for name in ("frame_stride", "batch_size"):
+        if getattr(config, name) < 1:
+            option = name.replace("_", "-")
+            raise TrainingError(f"--{option}: expected 1 or more, got {getattr(config, name)}")
     if 0 < config.last_frames < span:
         raise TrainingError(
             f"--last-frames: expected {span} or more (what a window spans), got "

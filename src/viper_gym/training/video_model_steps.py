@@ -30,6 +30,7 @@ from viper_gym.training.loop import learning_rate
 if TYPE_CHECKING:
     from viper_gym.training.video_model import VideoModelTraining
 
+MOST_HELD_OUT = 64  # windows of an evaluation's batch, of all tasks together
 RISEN = 1.02  # times the lowest held-out loss; less is noise of an evaluation
 
 
@@ -184,12 +185,10 @@ class VideoModelSteps:
         """
         metrics: dict[str, list[float]] = {}
         self.ema.eval()
+        each = min(8, max(1, MOST_HELD_OUT // len(self._held_out.tasks)))  # windows of a task
         for step in range(4):
-            codes, tasks, *_ = self._held_out.batch(step, 8 * len(self._held_out.tasks))
-            numbers = tasks
-            tensor, index = self._tensors((codes, tasks))
-            with self._accelerator.autocast():
-                loss = -self.ema.log_prob(tensor, index)
+            codes, numbers, *_ = self._held_out.batch(step, each * len(self._held_out.tasks))
+            loss = self._loss(codes, numbers)
             for i, number in enumerate(numbers):
                 task = self._held_out.tasks[number]
                 metrics.setdefault(f"held_out/{task}/nats_per_token", []).append(
@@ -206,6 +205,16 @@ class VideoModelSteps:
         self._best.consider(self.ema, held_out)
         self._last = held_out
         return {**means, "held_out/best": float(self._best.loss)}
+
+    def _loss(self, codes: np.ndarray, numbers: np.ndarray) -> Tensor:
+        """Nats a token of the averaged weights: (B, L, h, w); in parts, as a batch is."""
+        parts = []
+        for start in range(0, len(codes), self._config.batch_size):
+            part = slice(start, start + self._config.batch_size)
+            tensor, index = self._tensors((codes[part], numbers[part]))
+            with self._accelerator.autocast():
+                parts.append(-self.ema.log_prob(tensor, index))
+        return torch.cat(parts)
 
     def result(self) -> VideoGPT:
         """The weights that the bundle holds; warns where they are not the last ones."""

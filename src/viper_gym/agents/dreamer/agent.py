@@ -105,14 +105,17 @@ class Dreamer(TorchAgent):
             self._step("bonus", bonus_loss)
             log["behaviour/bonus_loss"] = float(bonus_loss.detach())
         critics: dict[str, Any] = dict(self.critics.items())
-        with self._autocast(), _frozen(self.model, self.critics, self.bonus):
+        with _frozen(self.model, self.critics, self.bonus):
             # the policy gradient of discrete actions needs none through the model
-            with torch.set_grad_enabled(not self.actor.discrete):
+            with self._autocast(), torch.set_grad_enabled(not self.actor.discrete):
                 trajectory = self._imagine(states, data.terminal)
-            rewards = self._rewards(trajectory)
-            actor, returns, reached, extra = actor_loss(
-                self.actor, critics, self.weights, trajectory, rewards, self.config
-            )
+            # a block of its own: casts of weights are kept to the end of one, and in older PyTorch
+            # those that were made without gradients have none later on, either (pytorch#158232)
+            with self._autocast():
+                rewards = self._rewards(trajectory)
+                actor, returns, reached, extra = actor_loss(
+                    self.actor, critics, self.weights, trajectory, rewards, self.config
+                )
         self._step("actor", actor)
         features = trajectory.features[:-1].detach()
         with self._autocast():

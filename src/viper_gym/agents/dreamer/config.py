@@ -37,7 +37,10 @@ SIZES: dict[Size, Widths] = {
 
 @dataclass(frozen=True)
 class DreamerConfig:
-    """Paper Table 3; what it leaves open is as in the authors' configuration."""
+    """Paper Table 3; what it leaves open is as in the authors' configuration.
+
+    Table 3's replay of a million steps is the trainer's `buffer_size`, whose default is a tenth.
+    """
 
     size: Size = "dmc"
     """dmc and atari are the paper's; small and tiny are for CPUs"""

@@ -16,7 +16,10 @@ class LatentDisagreement(nn.Module):
         self.ensemble = Ensemble(members, (features + actions, units, units, latents))
 
     def loss(self, features: Tensor, actions: Tensor, first: Tensor, latents: Tensor) -> Tensor:
-        """Squared error of the next latents, averaged over members and dimensions: ().
+        """Squared error of the next latents, summed over members and dimensions: ().
+
+        Their mean is thousands of times smaller, and its gradients drown in Adam's epsilon
+        (docs/decisions.md).
 
         Args:
             features: (B, T, D).
@@ -26,7 +29,7 @@ class LatentDisagreement(nn.Module):
         """
         inputs = torch.cat([features[:, :-1], actions[:, 1:]], -1).flatten(0, 1)
         target, counts = latents[:, 1:].flatten(0, 1), (~first[:, 1:]).flatten().float()
-        error = (self.ensemble(inputs).float() - target).square().mean((0, 2))  # (B * (T - 1),)
+        error = (self.ensemble(inputs).float() - target).square().sum((0, 2))  # (B * (T - 1),)
         return (error * counts).sum() / counts.sum().clamp(min=1.0)
 
     def forward(self, features: Tensor, actions: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ from viper_gym.bonus.random_state import own_random_state
 
 @dataclass(frozen=True)
 class DrQConfig:
-    """Paper Table 4; what it leaves open is as in DrQ."""
+    """Paper Table 4; what it leaves open is as in DrQ, but for `target_entropy` (there one nat a
+    dimension) and `augmentations` (there two, at twice the cost)."""
 
     hidden: tuple[int, ...] = (256, 256)
     cnn_features: tuple[int, ...] = (32, 64, 128, 256)
@@ -35,6 +36,9 @@ class DrQConfig:
     """nats; None is half a nat for every dimension of the action, below zero"""
     shift: int = 4
     """pixels that pictures are moved by, at most"""
+    augmentations: int = 1
+    """shifts of every picture: values are learned at all of them, towards the mean of their targets
+    (DrQ's K and M)"""
     batch_size: int = 128
     """transitions an update"""
     frame_stack: int = 3
@@ -114,21 +118,24 @@ class DrQ(TorchAgent):
 
     def update(self, batch: Batch) -> dict[str, float]:
         """One step of critics, actor and temperature; returns losses and means for the log."""
-        shift = self.config.shift
-        observations, following = (
-            self._images(random_shift(self._bytes(x), shift, self._generator))
+        shift, K, B = self.config.shift, self.config.augmentations, len(batch.actions)
+        observations, following = (  # (K * B, C, H, W)
+            self._images(random_shift(self._bytes(x).repeat(K, 1, 1, 1), shift, self._generator))
             for x in (batch.observations, batch.next_observations)
         )
         actions, rewards, discounts = (
             torch.from_numpy(x).to(self.device)
             for x in (batch.actions, batch.rewards, batch.discounts)
         )
-        target = self._target(following, rewards, discounts)
+        targets = self._target(following, rewards.repeat(K), discounts.repeat(K))
+        target = targets.view(K, B).mean(0).repeat(K)
         features = self._features(observations)
-        values = self.critic(features, actions)  # (M, B)
+        values = self.critic(features, actions.repeat(K, 1))  # (M, K * B)
         critic_loss = F.mse_loss(values, target.expand_as(values))
         self._step("critic", critic_loss)
-        features = features.detach()  # the actor learns on the critics' features, moves them not
+        features = features[
+            :B
+        ].detach()  # the actor learns on the critics' features, moves them not
         chosen, log_prob, _ = self.actor(features, self._generator)
         best = self.critic(features, chosen).min(0).values
         actor_loss = (self.log_temperature.exp().detach() * log_prob - best).mean()

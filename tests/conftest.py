@@ -97,6 +97,7 @@ def small_bundle(kind: str = "patch_vq") -> Bundle:
         tokenizer = VQGAN(shape)
     grid = tokenizer.config.grid_size
     video = VideoGPT(VideoGPTConfig(4, grid, 8, 4, 12, 24, 2, 1, num_classes=2))
+    video.codebook.copy_(tokenizer.quantizer.codebook.detach())
     config = BundleConfig(
         kind, tokenizer.config, video.config, ("a", "b"), 2,
         preprocessing={"a": {"camera": 0}}, calibration={"a": Calibration(-3.0, -1.0, "x")},

@@ -8,7 +8,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from conftest import CodedEnv, small_bundle
-from viper_gym.checkpoints.bundle import Calibration, load_bundle, save_bundle
+from viper_gym.checkpoints import bundle as bundle_module
+from viper_gym.checkpoints.bundle import (
+    Calibration,
+    load_bundle,
+    read_config,
+    save_bundle,
+    save_weights,
+)
 from viper_gym.checkpoints.index import audited_tasks, read_index, unknown_task
 from viper_gym.checkpoints.resolve import resolve
 from viper_gym.errors import CheckpointError, UnknownTask
@@ -33,6 +40,66 @@ def test_round_trip(tmp_path, kind):
         before, after = getattr(bundle, name).state_dict(), getattr(back, name).state_dict()
         assert all(torch.equal(before[k], after[k]) for k in before)
     assert not any(p.suffix in (".pkl", ".pt", ".bin") for p in tmp_path.iterdir())
+
+
+def test_files_have_the_permissions_of_any_other(folder):
+    (folder / "other").touch()
+    usual = (folder / "other").stat().st_mode
+    assert {p.stat().st_mode for p in folder.iterdir()} == {usual}
+
+
+def test_a_bundle_saved_over_another_keeps_nothing_of_it(folder, monkeypatch):
+    (folder / "README.md").write_text("of the old one")
+    save_bundle(small_bundle(), folder)
+    assert not (folder / "README.md").exists()  # the new one has no card
+
+    def full(module, path, dtype):
+        if path.name == "video_model.safetensors":
+            raise OSError(28, "No space left on device")
+        save_weights(module, path, dtype)
+
+    monkeypatch.setattr(bundle_module, "save_weights", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_bundle(small_bundle(), folder)
+    with pytest.raises(CheckpointError, match=r"config\.json is missing"):
+        load_bundle(folder)
+
+
+def test_networks_of_two_bundles_are_no_bundle(folder, tmp_path_factory):
+    other, changed = tmp_path_factory.mktemp("other"), small_bundle()
+    with torch.no_grad():
+        changed.tokenizer.quantizer.codebook += 1.0
+    save_bundle(changed, other)
+    shutil.copy(other / "tokenizer.safetensors", folder)
+    with pytest.raises(CheckpointError, match="of two bundles: their codebooks differ"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"frame_stride": "4"},
+        {"frame_stride": 1.5},
+        {"tasks": ["a", "a"]},
+        {"tasks": [1, 2]},
+        {"masks": None},
+        {"masks": {"a": [[1], [1, 0]]}},
+        {"calibration": {"a": {"low": None, "high": 1.0}}},
+        {"calibration": {"a": {"low": 0.0, "high": 1.0, "idle": "x"}}},
+        {"calibration": {"a": {"low": 0.0, "high": 1.0, "clip": ["a", "b"]}}},
+    ],
+)
+def test_values_of_a_wrong_type_are_named(folder, change):
+    edit(folder, lambda config: config.update(change))
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        read_config(folder)
+
+
+def test_an_alias_wins_over_a_folder_and_says_so(tmp_path, monkeypatch, caplog):
+    save_bundle(small_bundle(), tmp_path / "dmc")
+    monkeypatch.chdir(tmp_path)
+    assert resolve("dmc") != tmp_path / "dmc"
+    assert "the folder beside it is './dmc'" in caplog.text
 
 
 def test_a_mask_takes_a_line_a_row(tmp_path):
@@ -99,7 +166,7 @@ def test_bounds_of_the_reward_are_kept_and_checked(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"frame_stride": 0}, "frame_stride must be 1 or more, got 0"),
+        ({"frame_stride": 0}, "frame_stride must be a whole number from 1, got 0"),
         ({"policy": {"kind": "refesh"}}, "exact, refresh, got 'refesh'"),
         ({"policy": {"mode": "Joint"}}, "conditional, joint, got 'Joint'"),
         ({"policy": None}, "policy: expected an object of keys and values, got None"),

@@ -16,7 +16,7 @@ def test_the_card_of_the_bundled_model():
     card = ModelCard(model_card(config))
     assert (card.data.library_name, card.data.license) == ("viper_gym", "mit")
     assert {"reinforcement-learning", "gymnasium", "viper"} <= set(card.data.tags)
-    assert f'gym.make("viper/dmc-{config.tasks[0]}-v0")' in card.text
+    assert 'gym.make("viper/dmc-cup_catch-v0")' in card.text  # that of its tasks which it serves
     assert "state-based oracles" in card.text
     for task, figures in config.evaluation["tasks"].items():
         assert f"| {task} | {figures['auroc_random']} | {figures['spearman']} |" in card.text
@@ -26,7 +26,13 @@ def test_the_card_of_the_bundled_model():
 
 def test_the_usage_names_the_repository():
     config = read_config(resolve("dmc"))
-    assert f'{config.tasks[0]}-v0", checkpoint="lab/dmc")' in model_card(config, "lab/dmc")
+    assert 'cup_catch-v0", checkpoint="lab/dmc")' in model_card(config, "lab/dmc")
+
+
+def test_the_usage_of_ones_own_bundle_of_a_suites_tasks_is_not_that_of_the_suites():
+    config = replace(read_config(resolve("dmc")), evaluation={})
+    line = f'{config.tasks[0]}-v0", checkpoint="folder/of/this/bundle")'
+    assert line in model_card(config)
 
 
 @pytest.mark.parametrize("preprocessing", [{}, {"a": {"camera": 0}}])

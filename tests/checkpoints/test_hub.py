@@ -187,7 +187,7 @@ def test_after_an_update_that_broke_off_the_cached_branch_still_serves(hub, file
     before = rewards(load())
     config = json.loads(files["config.json"]) | {"frame_stride": 1}
     weights = save(
-        {k: v + 0.1 if v.is_floating_point() else v for k, v in read(files[WEIGHTS]).items()},
+        {k: v if k == "codebook" else v + 0.1 for k, v in read(files[WEIGHTS]).items()},
         {"format": "pt"},
     )
     hub.repos[NAME].commit({"config.json": json.dumps(config).encode(), WEIGHTS: weights})
@@ -289,3 +289,15 @@ def test_a_pinned_commit_is_not_recalibrated_in_the_cache(hub, files, load, cach
         Evaluate(NAME, episodes=tmp_path, calibrate=True, json=True).run()
     with pytest.raises(CheckpointError, match="write it to a folder first"):
         Evaluate(NAME, episodes=tmp_path, write=True, json=True).run()
+    (config,) = cache.rglob("config.json")
+    with pytest.raises(CheckpointError, match="write it to a folder first"):
+        Evaluate(str(config.parent), episodes=tmp_path, write=True, json=True).run()
+
+
+def test_a_cache_in_the_home_directory_may_be_named_as_usual(
+    hub, files, load, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    hub.add(NAME, files)
+    assert load(cache_dir="~/mine").tasks == ("a", "b")
+    assert list((tmp_path / "mine").rglob("config.json"))

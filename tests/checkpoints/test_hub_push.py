@@ -112,6 +112,8 @@ def test_a_repository_cannot_have_any_name(hub, bundle, load):
         load(checkpoint="lab/-walker-")
     with pytest.raises(CheckpointError, match="could not push"):
         upload(bundle, "lab/-walker-", token="writer")
+    with pytest.raises(CheckpointError, match="expected owner/name, got 'walker'"):
+        upload(bundle, "walker", token="writer")
     assert hub.requests == []
 
 

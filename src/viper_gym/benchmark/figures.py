@@ -180,7 +180,7 @@ def score_figure(rewards: np.ndarray, episode: Episode, title: str, unit: str, p
     bottom.plot(_smooth(rewards), color="C0")
     bottom.set_xlabel("frame")
     bottom.set_ylabel(unit)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)  # a name may have a "$"
     figure.savefig(path, dpi=90)
     plt.close(figure)
 
@@ -267,6 +267,6 @@ def learning_curves(
         axis.set_xlabel("environment steps")
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     left.legend(fontsize=8)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)  # a name may have a "$"
     figure.savefig(path, dpi=90)
     plt.close(figure)

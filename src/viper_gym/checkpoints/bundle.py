@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from viper_gym.checkpoints.consistency import check_fit
@@ -157,6 +157,15 @@ def read_config(folder: Path) -> BundleConfig:
     Raises:
         CheckpointError: missing, not JSON, of another format version, or inconsistent.
     """
+    try:
+        return _read_config(folder)
+    except CheckpointError:
+        raise
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise CheckpointError(f"{folder / CONFIG}: a value of a wrong type ({error})") from error
+
+
+def _read_config(folder: Path) -> BundleConfig:
     path = folder / CONFIG
     if not path.is_file():
         found = (
@@ -218,7 +227,7 @@ def save_weights(module: nn.Module, path: Path, dtype: torch.dtype = torch.float
     """
     weights = {k: v.detach().to("cpu", dtype).contiguous() for k, v in module.state_dict().items()}
     temporary = path.with_suffix(".tmp")
-    save_file(weights, str(temporary))
+    temporary.write_bytes(save(weights))  # safetensors' own file would be for this user alone
     os.replace(temporary, path)
 
 
@@ -252,8 +261,14 @@ def load_weights(module: nn.Module, path: Path) -> None:
 
 
 def save_bundle(bundle: Bundle, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Write weights, card and config; the config last: a torn bundle is not taken for one."""
+    """Write weights, card and config; the config last: a torn bundle is not taken for one.
+
+    Config and card of a bundle that lay there are gone first: they tell of other weights.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / CONFIG).exists():
+        (folder / CONFIG).unlink()
+        (folder / CARD).unlink(missing_ok=True)
     save_weights(bundle.tokenizer, folder / TOKENIZER, dtype)
     save_weights(bundle.video_model, folder / VIDEO_MODEL, dtype)
     if bundle.card is not None:
@@ -280,6 +295,10 @@ def load_bundle(folder: Path) -> Bundle:
     load_weights(tokenizer, folder / TOKENIZER)
     video_model = VideoGPT(config.video_model)
     load_weights(video_model, folder / VIDEO_MODEL)
+    if not torch.equal(tokenizer.quantizer.codebook, video_model.codebook):
+        raise CheckpointError(
+            f"{folder}: {TOKENIZER} and {VIDEO_MODEL} are of two bundles: their codebooks differ"
+        )
     card = None
     if (folder / CARD).is_file():
         card = (folder / CARD).read_text("utf-8", errors="replace")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from viper_gym.checkpoints.bundle import BundleConfig
-from viper_gym.checkpoints.index import read_index
+from viper_gym.checkpoints.index import CheckpointEntry, read_index
 
 _COLUMNS = {
     "auroc_random": "AUROC random",
@@ -20,6 +21,7 @@ _COLUMNS = {
     "beats_frozen": "beats frozen",
     "beats_shuffled": "beats shuffled",
 }
+_FOLDER = "folder/of/this/bundle"
 LIBRARY, TAGS = "viper_gym", "[viper, video-reward, gymnasium, reinforcement-learning]"
 
 
@@ -111,10 +113,14 @@ def _own(config: BundleConfig) -> str:
 
 def _usage(config: BundleConfig, repo_id: str | None) -> list[str]:
     served = config.evaluation.get("tasks") or config.calibration  # others may lie unused in it
+    row = _row(config)
+    if row is not None:
+        served = dict.fromkeys(row.tasks)
     task = next((t for t in config.tasks if t in served), config.tasks[0])
+    checkpoint = repo_id or ("" if row else _FOLDER)  # an id's own is the bundle of its row
     suites = [entry.suite for entry in read_index().values() if task in entry.tasks]
     if suites:
-        chosen = f', checkpoint="{repo_id}"' if repo_id else ""
+        chosen = f', checkpoint="{checkpoint}"' if checkpoint else ""
         return [
             "import gymnasium as gym, viper_gym",
             "",
@@ -124,8 +130,19 @@ def _usage(config: BundleConfig, repo_id: str | None) -> list[str]:
         "from viper_gym import ViperRewardWrapper",
         "",
         "# env: any Gymnasium environment with render_mode='rgb_array'",
-        f'env = ViperRewardWrapper(env, "{repo_id or "folder/of/this/bundle"}", task="{task}")',
+        f'env = ViperRewardWrapper(env, "{repo_id or _FOLDER}", task="{task}")',
     ]
+
+
+def _row(config: BundleConfig) -> CheckpointEntry | None:
+    """The row of `checkpoints.json` that a bundle of this package was audited as."""
+    audited = re.search(r"--checkpoint (\S+)", config.evaluation.get("command", ""))
+    if audited is None:
+        return None
+    rows, name = read_index(), audited[1]
+    return rows.get(name) or next(
+        (row for row in rows.values() if name.endswith(f"assets/{row.bundled}")), None
+    )
 
 
 def _evaluation_lines(config: BundleConfig) -> list[str]:

@@ -27,8 +27,7 @@ def check_fit(config: BundleConfig, where: str) -> None:
     for name, (a, b) in pairs.items():
         if a != b:
             raise CheckpointError(f"{where}: tokenizer has {name} {a}, video model {b}")
-    if config.frame_stride < 1:
-        raise CheckpointError(f"{where}: frame_stride must be 1 or more, got {config.frame_stride}")
+    _check_plain(config, where)
     for policy in (config.policy, *map(config.policy_of, config.calibration)):
         try:
             policy.kept(video.sequence_length)
@@ -56,11 +55,22 @@ def check_fit(config: BundleConfig, where: str) -> None:
         )
 
 
+def _check_plain(config: BundleConfig, where: str) -> None:
+    stride, tasks = config.frame_stride, config.tasks
+    if not isinstance(stride, int) or stride < 1:
+        raise CheckpointError(f"{where}: frame_stride must be a whole number from 1, got {stride}")
+    if not all(isinstance(t, str) for t in tasks) or len(set(tasks)) < len(tasks):
+        raise CheckpointError(f"{where}: expected different names of tasks, got {list(tasks)}")
+
+
 def _check_levels(levels: Calibration, window: int, where: str) -> None:
     if not -math.inf < levels.low < levels.high < math.inf:
         raise CheckpointError(
             f"{where}: low must be below high and both finite, got {levels.low} and {levels.high}"
         )
+    idle = 0.0 if levels.idle is None else levels.idle
+    if not all(map(math.isfinite, (idle, *levels.by_context))):
+        raise CheckpointError(f"{where}: idle and by_context must be finite numbers")
     if levels.by_context and len(levels.by_context) != window:
         raise CheckpointError(
             f"{where}: by_context has {len(levels.by_context)} entries, the window {window} frames"

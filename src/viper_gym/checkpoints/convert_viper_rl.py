@@ -34,9 +34,12 @@ def convert_viper_rl(tokenizer_folder: Path, video_folder: Path) -> Bundle:
     """
     try:
         return _converted(tokenizer_folder, video_folder)
-    except (KeyError, TypeError) as error:  # of `args`: an option the release always has
-        raise CheckpointError(
-            f"{tokenizer_folder}, {video_folder}: no release of viper_rl ({error!r} in 'args')"
+    except CheckpointError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise CheckpointError(  # an option that is missing or of another kind
+            f"{tokenizer_folder}, {video_folder}: no release of viper_rl ({error!r} in 'args', the "
+            "class map or the masks)"
         ) from error
 
 
@@ -78,10 +81,8 @@ def _masks(path: Path) -> dict[str, list[list[int]]]:
     """Task -> rows of 0 and 1 (H, W); empty where the release has no masks."""
     if not path.exists():
         return {}
-    return {
-        str(t): np.asarray(m).reshape(m.shape[:2]).astype(int).tolist()
-        for t, m in load_restricted(path).items()
-    }
+    arrays = {str(t): np.asarray(m) for t, m in load_restricted(path).items()}
+    return {t: m.reshape(m.shape[:2]).astype(int).tolist() for t, m in arrays.items()}
 
 
 def _tokenizer(folder: Path) -> VQGAN:
@@ -155,7 +156,9 @@ def _video_model(folder: Path, args: Tree, tokenizer: VQGAN, classes: list[int])
         num_classes=len(classes),
     )
     model = VideoGPT(config)
-    source = _Source(read_flax(folder), "ema_params", folder, prefix="model/")
+    tree = read_flax(folder)
+    # as the authors load it: trained without averages, it has none
+    source = _Source(tree, "ema_params" if tree.get("ema_params") else "params", folder, "model/")
     model.codebook.copy_(tokenizer.quantizer.codebook.detach())
     source.linear("Dense_0", model.embed)
     source.copy("RightShift_0/sos", model.start)

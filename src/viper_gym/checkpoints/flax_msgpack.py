@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,17 @@ def read_flax(folder: Path) -> dict[str, Any]:
     """
     msgpack = require("msgpack", extra="convert")
     found = sorted(
-        (folder / "checkpoints").glob("checkpoint_*"), key=lambda p: int(p.name.split("_")[-1])
+        (
+            path
+            for path in (folder / "checkpoints").glob("checkpoint_*")
+            if re.fullmatch(r"checkpoint_\d+", path.name)  # not one that a kill left unfinished
+        ),
+        key=lambda path: int(path.name.split("_")[-1]),
     )
     if not found:
         raise CheckpointError(f"{folder}: no checkpoints/checkpoint_N in it")
+    if found[-1].is_dir():
+        raise CheckpointError(f"{found[-1]}: expected flax's msgpack file, got a folder (orbax's?)")
 
     def extension(code: int, data: bytes) -> Any:
         if code not in (_ARRAY, _SCALAR):

@@ -238,6 +238,8 @@ def upload(
     """
     if create_pr and revision not in (None, constants.DEFAULT_REVISION):
         raise CheckpointError("create_pr opens a pull request against main: leave revision out")
+    if repo_id.count("/") != 1:
+        raise CheckpointError(f"repository: expected owner/name, got '{repo_id}'")
     bundle = load_bundle(folder)
     made = bundle.card in (None, model_card(bundle.config))  # not edited by hand
     if license is not None and not made:

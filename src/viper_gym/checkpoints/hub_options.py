@@ -20,6 +20,10 @@ class HubOptions:
     force_download: bool = False
     """fetch the files although they are in the cache"""
 
+    def __post_init__(self) -> None:
+        if self.cache_dir is not None:  # one of the client's functions would take "~" as a name
+            object.__setattr__(self, "cache_dir", Path(self.cache_dir).expanduser())
+
 
 class PushedBundle(NamedTuple):
     """What a push made; with `commit` and `sha256` a row of `checkpoints.json` pins it."""

@@ -6,6 +6,7 @@ import logging
 from importlib import resources
 from pathlib import Path
 
+from viper_gym.checkpoints.bundle import CONFIG
 from viper_gym.checkpoints.hub_options import HubOptions
 from viper_gym.checkpoints.index import CheckpointEntry, entry_of, read_index
 from viper_gym.errors import CheckpointError, HubUnavailable
@@ -33,6 +34,11 @@ def resolve(
     """
     options = options or HubOptions()
     entry = read_index().get(checkpoint) if isinstance(checkpoint, str) else None
+    if entry is not None and (Path(checkpoint) / CONFIG).is_file():
+        logger.warning(
+            "'%s' is taken for the checkpoint of that name; the folder beside it is './%s'",
+            checkpoint, checkpoint,
+        )  # fmt: skip
     if entry is None and Path(checkpoint).is_dir():
         if revision is not None:
             raise CheckpointError(f"{checkpoint} is a folder, which has no revision '{revision}'")
@@ -59,7 +65,10 @@ def resolve_to_write(checkpoint: str, task: str | None = None) -> Path:
     """
     folder = resolve(checkpoint, task=task)
     own = Path(str(resources.files("viper_gym") / "assets"))
-    if own not in folder.parents and (checkpoint in read_index() or not Path(checkpoint).is_dir()):
+    named = checkpoint in read_index() or not Path(checkpoint).is_dir()
+    above = folder.parent
+    cached = above.name == "snapshots" and above.parent.name.startswith("models--")
+    if own not in folder.parents and (named or cached):
         raise CheckpointError(
             f"'{checkpoint}' is a copy of what the Hub has, which is not to be changed: write it "
             f"to a folder first (VideoRewardModel.from_pretrained('{checkpoint}').save_pretrained("

@@ -1,7 +1,9 @@
 """Read the few pickles of the authors' release without running what they may hold.
 
-`args` is an `argparse.Namespace`, `class_map.pkl` a dict of integers, `mask_map.pkl` a dict
-of arrays. Only the classes those need are admitted.
+`args` is an `argparse.Namespace`, `class_map.pkl` a dict of integers, `mask_map.pkl` a dict of
+arrays. Only the names that those need are admitted, and they stand for classes of this file: a
+pickle can set the state of whatever it is given, and NumPy's own data types take theirs from it
+unseen (an array of "objects" is one of addresses).
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 import io
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +19,90 @@ import numpy as np
 
 from viper_gym.errors import CheckpointError
 
-# numpy's own pickles name these by a module that moved between its versions
-_ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
-_RECONSTRUCT = np.zeros(1).__reduce__()[0]
-_SCALAR = np.int64(1).__reduce__()[0]
-_ADMITTED: dict[tuple[str, str], Any] = {
-    ("argparse", "Namespace"): argparse.Namespace,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    **{(module, "_reconstruct"): _RECONSTRUCT for module in _ARRAY_MODULES},
-    **{(module, "scalar"): _SCALAR for module in _ARRAY_MODULES},
-}
+_NUMBERS = re.compile(r"[<>=|]?[biuf]\d{1,2}")  # bool, integers and floats, by their size in bytes
+
+
+class _DType:
+    """Stands for numpy.dtype: the type of some numbers."""
+
+    def __init__(self, name: str, *_: Any):
+        if not (isinstance(name, str) and _NUMBERS.fullmatch(name)):
+            raise CheckpointError(f"refused arrays of {name!r}: these files hold numbers")
+        self.dtype = np.dtype(name)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.dtype = self.dtype.newbyteorder(state[1])  # the rest describes other kinds
+
+
+class _Array:
+    """Stands for numpy.ndarray, whose state is its contents."""
+
+    value: np.ndarray
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, by_columns, data = state
+        self.value = _frombuffer(data, dtype, shape, "F" if by_columns else "C").value
+
+
+def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any) -> _Array:
+    """What protocol 5 makes arrays with."""
+    if not (isinstance(data, bytes | bytearray) and isinstance(dtype, _DType)):
+        raise CheckpointError("an array is not made of bytes and the type of its numbers")
+    made = _Array()
+    made.value = np.frombuffer(bytes(data), dtype.dtype).reshape(shape, order=order)
+    return made
+
+
+def _scalar(dtype: Any, data: Any) -> Any:
+    return _frombuffer(data, dtype, (), "C").value[()]
+
+
+def _admitted() -> dict[tuple[str, str], Any]:
+    """Names -> what stands for them, made anew: a pickle may write to the classes themselves."""
+    dtype, array = type("dtype", (_DType,), {}), type("ndarray", (_Array,), {})
+    admitted: dict[tuple[str, str], Any] = {
+        ("argparse", "Namespace"): type("Namespace", (argparse.Namespace,), {}),
+        ("numpy", "ndarray"): array,
+        ("numpy", "dtype"): dtype,
+    }
+    for core in ("numpy.core", "numpy._core"):  # it moved between NumPy's versions
+        admitted[f"{core}.multiarray", "_reconstruct"] = lambda *_: array()
+        admitted[f"{core}.multiarray", "scalar"] = lambda *given: _scalar(*given)
+        admitted[f"{core}.numeric", "_frombuffer"] = lambda *given: _frombuffer(*given)
+    return admitted
 
 
 class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO):
+        super().__init__(file)
+        self._known = _admitted()
+
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ADMITTED:
+        if (module, name) not in self._known:
             raise CheckpointError(
                 f"refused to import {module}.{name}: these files hold only a Namespace, "
                 "dicts, numbers and arrays"
             )
-        return _ADMITTED[module, name]
+        return self._known[module, name]
+
+
+def _plain(value: Any) -> Any:
+    """What was read, with NumPy's arrays and argparse's Namespaces in place of what stood for them.
+
+    Raises:
+        TypeError: something else is in it.
+    """
+    if isinstance(value, _Array):
+        return value.value
+    if isinstance(value, argparse.Namespace):
+        return argparse.Namespace(**_plain(vars(value)))
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return type(value)(map(_plain, value))
+    if value is None or isinstance(value, bool | int | float | str | bytes | np.generic):
+        return value
+    raise TypeError(f"a {type(value).__name__} is in it")
 
 
 def load_restricted(path: Path) -> Any:
@@ -48,7 +114,7 @@ def load_restricted(path: Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f"{path}: missing")
     try:
-        return _Unpickler(io.BytesIO(path.read_bytes())).load()
+        return _plain(_Unpickler(io.BytesIO(path.read_bytes())).load())
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except Exception as error:  # a broken pickle can raise nearly anything

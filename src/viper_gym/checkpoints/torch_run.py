@@ -54,7 +54,9 @@ class Settings:
     """
 
     def __init__(self, checkpoint: Path):
-        near = [f / name for f in list(checkpoint.parents)[:3] for name in (".hydra", ".")]
+        near = [
+            f / name for f in list(checkpoint.absolute().parents)[:3] for name in (".hydra", ".")
+        ]
         found = [folder / "config.yaml" for folder in near if (folder / "config.yaml").is_file()]
         if not found:
             raise CheckpointError(

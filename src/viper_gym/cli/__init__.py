@@ -54,12 +54,20 @@ def main() -> None:
         command.run()
         sys.stdout.flush()  # here, where a reader who has gone is noticed
     except ViperGymError as error:
-        console.print(
-            f"{type(error).__name__}: {error}", style="red", markup=False, highlight=False
-        )
+        _say(f"{type(error).__name__}: {error}")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # `viper-gym … | head`: who reads has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what the exit flushes
         sys.exit(141)  # as for programs that the signal ends
+    except OSError as error:  # a file where a folder is to be, no room, no permission
+        if error.filename is None:
+            raise
+        _say(f"{error.filename}: {error.strerror}")
+        sys.exit(2)
+
+
+def _say(message: str) -> None:
+    """One line, however long: paths in it are to be copied."""
+    console.print(message, style="red", markup=False, highlight=False, soft_wrap=True)

@@ -118,6 +118,7 @@ class Bench:
     def _wrappers(self) -> None:
         from viper_gym.benchmark.batching import measure_batching
         from viper_gym.benchmark.suite_episodes import AUDIT_SEED, suite_episodes
+        from viper_gym.envs.suite import suite_of
         from viper_gym.likelihood.reward_model import VideoRewardModel
 
         rows = []
@@ -128,7 +129,10 @@ class Bench:
                     self.checkpoint, task=self._first, device=self.device, dtype=dtype
                 )
                 task = (self.tasks or model.tasks)[0]
-                found = suite_episodes(task, {"random": 1}, self.out, AUDIT_SEED, workers=0)
+                suite = suite_of([task]) or "dmc"
+                found = suite_episodes(
+                    task, {"random": 1}, self.out, AUDIT_SEED, workers=0, suite=suite
+                )
                 frames = found["random"][0].frames
                 for envs in sizes:
                     rows.append(measure_batching(model, task, frames, envs, self.seconds))
@@ -286,6 +290,7 @@ class Bench:
         )
         from viper_gym.checkpoints.bundle import load_bundle
         from viper_gym.checkpoints.resolve import resolve
+        from viper_gym.envs.suite import suite_of
 
         real = self.size == "bundle"
         bundle = (
@@ -305,7 +310,10 @@ class Bench:
             with progress("agreement", len(chosen)) as tick:
                 for task in chosen:
                     counts = {"expert": 3, "graded": 3}
-                    found = suite_episodes(task, counts, self.out, AUDIT_SEED, workers=0)
+                    suite = suite_of([task]) or "dmc"
+                    found = suite_episodes(
+                        task, counts, self.out, AUDIT_SEED, workers=0, suite=suite
+                    )
                     experts, others = found["expert"][1:], found["expert"][:1] + found["graded"]
                     agreements[task] = agreement(bundle, task, experts, others, self.device)
                     tick()

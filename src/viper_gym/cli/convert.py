@@ -58,6 +58,6 @@ class Convert:
         if self.source == "viper-rl":
             from viper_gym.cli.train import next_step
 
-            print(f"next: {next_step(self.out)}")
+            print(f"next: {next_step(self.out.absolute())}")  # a bare name may be an alias
         elif self.statistics is None:
             print("no calibration: take reward_scale='per_token' or 'raw', or give --statistics")

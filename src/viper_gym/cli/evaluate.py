@@ -18,10 +18,10 @@ from viper_gym.models.context import ContextPolicy
 class Evaluate:
     """Audit a checkpoint: would an agent that maximises its reward do the task?"""
 
-    checkpoint: str = "dmc"
-    """suite alias, bundle folder or Hub repository"""
-    suite: Literal["dmc", "metaworld", "robosuite", "atari"] = "dmc"
-    """collect the episodes from this suite …"""
+    checkpoint: str | None = None
+    """suite alias, bundle folder or Hub repository; the suite's own if left out (dmc)"""
+    suite: Literal["dmc", "metaworld", "robosuite", "atari"] | None = None
+    """collect the episodes from this suite (that of the checkpoint's tasks if left out) …"""
     episodes: Path | None = None
     """… or read them from this folder: <task>/<behaviour>/<videos>, 'expert' at least"""
     agents: Path | None = None
@@ -69,20 +69,25 @@ class Evaluate:
             )
         changed = self.calibrate or self.write
         folder = (resolve_to_write if changed else resolve)(
-            self.checkpoint, task=next(iter(self.tasks), None)
+            self.name, task=next(iter(self.tasks), None)
         )
         before, failed = read_config(folder), dict[str, CheckpointError]()
+        suite = self.suite_for(before.tasks)
+        try:  # before episodes are collected
+            _policy(self, before.policy).kept(before.video_model.sequence_length)
+        except ValueError as error:
+            raise CheckpointError(f"--window: {error}") from error
         if self.calibrate:
             failed = calibrate_checkpoint(self, CALIBRATION, CALIBRATION_SEED)
         audits = audit_checkpoint(
-            self.checkpoint, self.tasks, FULL_AUDIT, AUDIT_SEED, self.out, self.workers,
-            self.device, self.episodes, quiet=self.json, suite=self.suite, agents=self.agents,
+            self.name, self.tasks, FULL_AUDIT, AUDIT_SEED, self.out, self.workers,
+            self.device, self.episodes, quiet=self.json, suite=suite, agents=self.agents,
         )  # fmt: skip
         if self.write:
             from viper_gym.benchmark.report import with_evaluation
             from viper_gym.checkpoints.card import model_card
 
-            config = with_evaluation(read_config(folder), audits, self._command(), self.tasks)
+            config = with_evaluation(read_config(folder), audits, self._command(suite), self.tasks)
             write_config(config, folder)
             card = folder / CARD
             if card.exists() and card.read_text("utf-8") != model_card(before):
@@ -96,11 +101,22 @@ class Evaluate:
         if failed:
             raise CheckpointError(". ".join(map(str, failed.values())))
 
-    def _command(self) -> str:
+    @property
+    def name(self) -> str:
+        """Of the checkpoint."""
+        return self.checkpoint or self.suite or "dmc"
+
+    def suite_for(self, tasks: tuple[str, ...]) -> str:
+        """Where the episodes of a checkpoint with these tasks are from."""
+        from viper_gym.envs.suite import suite_of
+
+        return self.suite or suite_of(tasks) or "dmc"
+
+    def _command(self, suite: str) -> str:
         """What repeats this audit, of all tasks that the checkpoint serves."""
-        source = f"--suite {self.suite}" if self.episodes is None else f"--episodes {self.episodes}"
+        source = f"--suite {suite}" if self.episodes is None else f"--episodes {self.episodes}"
         agents = "" if self.agents is None else f" --agents {self.agents}"
-        return f"viper-gym evaluate --checkpoint {self.checkpoint} {source}{agents} --write"
+        return f"viper-gym evaluate --checkpoint {self.name} {source}{agents} --write"
 
 
 def audit_checkpoint(
@@ -167,13 +183,14 @@ def calibrate_checkpoint(
     from viper_gym.checkpoints.resolve import resolve_to_write
     from viper_gym.likelihood.reward_model import VideoRewardModel
 
-    folder = resolve_to_write(options.checkpoint, task=next(iter(options.tasks), None))
+    folder = resolve_to_write(options.name, task=next(iter(options.tasks), None))
     config = read_config(folder)
+    suite = options.suite_for(config.tasks)
     asked = (options.mode, options.window, options.context) != (None, None, None)
     if asked and not options.tasks:
         # what was calibrated for another score is no use, a task's own policy included
         config = replace(config, policy=_policy(options, config.policy), calibration={})
-    chosen = options.tasks or audited_tasks(options.checkpoint, config.tasks)
+    chosen = options.tasks or audited_tasks(options.name, config.tasks)
     recorded = sum(counts.values()) if options.episodes is None else 0
     failed: dict[str, CheckpointError] = {}
     with progress("calibrate", 2 * recorded * len(chosen) or None) as tick:
@@ -190,12 +207,12 @@ def calibrate_checkpoint(
                     first_seed=seed,
                     workers=options.workers,
                     on_episode=tick,
-                    suite=options.suite,
+                    suite=suite,
                 )
             if options.agents is not None:
                 source = with_agents(source, options.agents, model.image_size)
             episodes = source(task)
-            beyond = unreachable(options.suite) if options.episodes is None else ()
+            beyond = unreachable(suite) if options.episodes is None else ()
             audit, scored = audit_task(model, task, episodes, on_episode=tick, unreachable=beyond)
             experts = [s.episode for s in scored["expert"]]  # those that succeeded
             offsets = context_offsets(model, task, experts)

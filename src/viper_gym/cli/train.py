@@ -50,10 +50,9 @@ def train(arguments: list[str]) -> None:
 def next_step(bundle: Path) -> str:
     """The command that calibrates a new bundle: by a suite's episodes if it knows all tasks."""
     from viper_gym.checkpoints.bundle import read_config
-    from viper_gym.envs.suite import SUITES
+    from viper_gym.envs.suite import suite_of
 
-    tasks = set(read_config(bundle).tasks)
-    suite = next((name for name, s in SUITES.items() if tasks <= set(s.tasks)), None)
+    suite = suite_of(read_config(bundle).tasks)
     source = "--episodes FOLDER" if suite is None else f"--suite {suite}"
     return f"viper-gym evaluate --checkpoint {bundle} {source} --calibrate --write"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -198,3 +198,9 @@ def find_suite(name: str) -> Suite:
     if name not in SUITES:
         raise UnknownTask(f"unknown suite '{name}'; known: {', '.join(SUITES)}")
     return SUITES[name]
+
+
+def suite_of(tasks: Iterable[str]) -> str | None:
+    """The suite that has all of these tasks; None where none does."""
+    wanted = set(tasks)
+    return next((name for name, suite in SUITES.items() if wanted <= set(suite.tasks)), None)

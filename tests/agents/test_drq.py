@@ -40,6 +40,11 @@ def agent(config: DrQConfig = SMALL, **options) -> DrQ:
     return DrQ((SIZE, SIZE, 3), 2, config, **options)
 
 
+def test_no_shift_at_all_is_refused():
+    with pytest.raises(ValueError, match="augmentations must be 1 or more, got 0"):
+        agent(replace(SMALL, augmentations=0))
+
+
 def test_several_shifts_of_a_picture_share_one_target():
     """Shifts by nothing are all alike: two of them are worth one, but for the sampled actions."""
     still = replace(SMALL, shift=0)

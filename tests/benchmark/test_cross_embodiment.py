@@ -1,5 +1,6 @@
 """Who is trained on what, and how episodes of the held-out cell are ranked."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -106,3 +107,9 @@ def test_a_trials_results_are_not_taken_for_another_runs(tmp_path):
     _same_settings(trial, trial.out)
     with pytest.raises(TrainingError, match="other settings"):
         _same_settings(replace(trial, tokenizer_minutes=8.0), trial.out)
+    old = json.loads((trial.out / "settings.json").read_text())
+    del old["preset"]  # which results did not tell when there was one alone
+    (trial.out / "settings.json").write_text(json.dumps(old))
+    with pytest.raises(TrainingError, match="other settings"):
+        _same_settings(replace(trial, preset="small"), trial.out)
+    _same_settings(trial, trial.out)

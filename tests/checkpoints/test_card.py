@@ -7,7 +7,8 @@ from huggingface_hub import ModelCard
 
 from conftest import small_bundle
 from viper_gym.checkpoints.bundle import CARD, read_config
-from viper_gym.checkpoints.card import model_card
+from viper_gym.checkpoints.card import is_generated, model_card
+from viper_gym.checkpoints.index import read_index
 from viper_gym.checkpoints.resolve import resolve
 
 
@@ -27,6 +28,22 @@ def test_the_card_of_the_bundled_model():
 def test_the_usage_names_the_repository():
     config = read_config(resolve("dmc"))
     assert 'cup_catch-v0", checkpoint="lab/dmc")' in model_card(config, "lab/dmc")
+
+
+def test_the_usage_is_of_the_bundle_that_was_audited_by_its_suites_name():
+    """`evaluate --suite dmc --tasks cheetah_run` audits the fifth bundle as "dmc"."""
+    config = read_config(resolve("dmc-5"))
+    figures = {"cheetah_run": config.evaluation["tasks"]["cheetah_run"]}
+    told = {"command": "viper-gym evaluate --checkpoint dmc --suite dmc --write", "tasks": figures}
+    card = model_card(replace(config, evaluation=told))
+    assert f'gym.make("viper/dmc-{read_index()["dmc-5"].tasks[0]}-v0")' in card
+
+
+def test_a_card_with_an_older_usage_was_not_edited():
+    config = read_config(resolve("dmc"))
+    card = model_card(config)
+    assert is_generated(card.replace("cup_catch-v0", "cartpole_swingup-v0"), config)
+    assert not is_generated(card + "Mine.\n", config)
 
 
 def test_the_usage_of_ones_own_bundle_of_a_suites_tasks_is_not_that_of_the_suites():

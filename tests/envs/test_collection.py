@@ -153,6 +153,13 @@ def test_ranges_of_seeds_in_one_folder_stay_apart(tmp_path):
         assert path.name == f"episode_{first_seed:07d}.npz"
 
 
+def test_a_range_of_seeds_that_is_used_up_is_an_error(tmp_path):
+    options = {"first_seed": 199_999, "workers": 0}
+    assert len(collect("cartpole_swingup", "random", 1, tmp_path, **options)) == 1
+    with pytest.raises(TrainingError, match="199999 to 199999 are used up, and 1 of 2"):
+        collect("cartpole_swingup", "random", 2, tmp_path, **options)
+
+
 def test_ray_plays_the_same_episodes(tmp_path):
     pytest.importorskip("ray", reason="needs the extra 'ray'")
     paths = [

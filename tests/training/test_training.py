@@ -326,7 +326,8 @@ def test_fine_tuning_starts_from_the_bundle_given(half, data, tokenizer, tmp_pat
     rounded = replace(config, init=first, half=True, loop=replace(config.loop, out=tmp_path / "c"))
     assert (train_video_model(rounded) / "config.json").exists()  # the same tokenizer, too
     a, b = (load_bundle(f).video_model.state_dict() for f in (first, second))
-    assert all(torch.allclose(a[k], b[k], atol=1e-6) for k in a)
+    # the codebook is the tokenizer's, of which a half bundle has a rounded one
+    assert all(torch.allclose(a[k], b[k], atol=1e-6) for k in a if k != "codebook")
     other = train_tokenizer(tokenizer_config(data, tmp_path / "other", 2))
     with pytest.raises(TrainingError, match="another tokenizer"):
         train_video_model(replace(config, init=first, tokenizer=other))

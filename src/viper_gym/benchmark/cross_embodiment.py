@@ -213,8 +213,12 @@ def _same_settings(settings: CrossEmbodiment, out: Path) -> None:
     """Scores of a short trial must not be taken for those of a long run."""
     now, path = json.dumps(asdict(settings), default=str, indent=2) + "\n", out / "settings.json"
     out.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.read_text() != now:
-        raise TrainingError(f"{out} holds results of other settings ({path}): use another --out")
+    if path.exists():  # those from before there was a choice of presets are of the default's
+        before = {"preset": CrossEmbodiment.preset, **json.loads(path.read_text())}
+        if before != json.loads(now):
+            raise TrainingError(
+                f"{out} holds results of other settings ({path}): use another --out"
+            )
     path.write_text(now)
 
 

@@ -295,7 +295,8 @@ def load_bundle(folder: Path) -> Bundle:
     load_weights(tokenizer, folder / TOKENIZER)
     video_model = VideoGPT(config.video_model)
     load_weights(video_model, folder / VIDEO_MODEL)
-    if not torch.equal(tokenizer.quantizer.codebook, video_model.codebook):
+    codes, known = tokenizer.quantizer.codebook, video_model.codebook
+    if not (torch.equal(codes, known) or torch.equal(codes.half(), known.half())):
         raise CheckpointError(
             f"{folder}: {TOKENIZER} and {VIDEO_MODEL} are of two bundles: their codebooks differ"
         )

@@ -111,6 +111,12 @@ def _own(config: BundleConfig) -> str:
     return f"; {', '.join(others)}" if others else ""
 
 
+def is_generated(card: str, config: BundleConfig) -> bool:
+    """Whether a card is as it was made for this config, its usage apart, which may be older."""
+    given, made = (re.sub(r"(?s)```python.*?```", "", x) for x in (card, model_card(config)))
+    return given == made
+
+
 def _usage(config: BundleConfig, repo_id: str | None) -> list[str]:
     served = config.evaluation.get("tasks") or config.calibration  # others may lie unused in it
     row = _row(config)
@@ -140,9 +146,13 @@ def _row(config: BundleConfig) -> CheckpointEntry | None:
     if audited is None:
         return None
     rows, name = read_index(), audited[1]
-    return rows.get(name) or next(
-        (row for row in rows.values() if name.endswith(f"assets/{row.bundled}")), None
+    row = rows.get(name) or next(
+        (r for r in rows.values() if name.endswith(f"viper_gym/assets/{r.bundled}")), None
     )
+    if row is not None and name == row.suite:  # which of the suite's, the audited tasks say
+        told = set(config.evaluation["tasks"])
+        return next((r for r in rows.values() if told and told <= set(r.tasks)), row)
+    return row
 
 
 def _evaluation_lines(config: BundleConfig) -> list[str]:

@@ -24,7 +24,7 @@ from huggingface_hub import (
 from huggingface_hub.utils import get_session
 
 from viper_gym.checkpoints.bundle import CARD, CONFIG, TOKENIZER, VIDEO_MODEL, load_bundle
-from viper_gym.checkpoints.card import model_card
+from viper_gym.checkpoints.card import is_generated, model_card
 from viper_gym.checkpoints.digests import wrong_files
 from viper_gym.checkpoints.hub_failures import HUB_FAILURES, explain
 from viper_gym.checkpoints.hub_options import HubOptions, PushedBundle
@@ -241,7 +241,7 @@ def upload(
     if repo_id.count("/") != 1:
         raise CheckpointError(f"repository: expected owner/name, got '{repo_id}'")
     bundle = load_bundle(folder)
-    made = bundle.card in (None, model_card(bundle.config))  # not edited by hand
+    made = bundle.card is None or is_generated(bundle.card, bundle.config)
     if license is not None and not made:
         raise CheckpointError(
             f"the bundle has a model card: put the licence into the metadata of its {CARD} instead"

@@ -85,12 +85,12 @@ class Evaluate:
         )  # fmt: skip
         if self.write:
             from viper_gym.benchmark.report import with_evaluation
-            from viper_gym.checkpoints.card import model_card
+            from viper_gym.checkpoints.card import is_generated, model_card
 
             config = with_evaluation(read_config(folder), audits, self._command(suite), self.tasks)
             write_config(config, folder)
             card = folder / CARD
-            if card.exists() and card.read_text("utf-8") != model_card(before):
+            if card.exists() and not is_generated(card.read_text("utf-8"), before):
                 console.print(f"{card} was edited by hand and stays; config.json has the figures")
             else:
                 card.write_text(model_card(config), "utf-8")

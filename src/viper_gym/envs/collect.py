@@ -143,11 +143,13 @@ def collect(
     kept = sum(line["kept"] for seed, line in done.items() if seed in ours)
 
     def jobs() -> Iterator[Job]:
-        seed = first_seed
-        while True:
+        for seed in ours:
             if seed not in done:
                 yield Job(task, behaviour, seed, str(folder), suite)
-            seed += 1
+        raise TrainingError(
+            f"{task}: seeds {first_seed} to {ours.stop - 1} are used up, and {kept} of {episodes} "
+            "episodes were kept: begin with an earlier seed"
+        )
 
     def take(line: dict[str, Any]) -> None:
         nonlocal kept, tried

@@ -77,6 +77,7 @@ class VideoModelSteps:
                 raise TrainingError(
                     f"{config.init} was trained on another tokenizer than {config.tokenizer}"
                 )
+            model.codebook.copy_(codebook)  # that of a bundle stored as float16 is rounded
         if sums is not None:
             compose_classes(model, sums)
         self.model = model

@@ -66,6 +66,8 @@ class DrQ(TorchAgent):
         precision: str = "fp32",
     ):
         self.config = c = config or DrQConfig()
+        if c.augmentations < 1:
+            raise ValueError(f"augmentations must be 1 or more, got {c.augmentations}")
         self.updates_per_step = c.updates_per_step
         self.least_steps = 2  # a frame and the next
         self.device = torch.device(device)

@@ -140,6 +140,8 @@ def test_bad_input_is_one_named_error(tmp_path):
         ("evaluate", "--checkpoint", "nonsense"): "CheckpointError",
         ("evaluate", "--tasks", "fly"): "UnknownTask",
         ("evaluate", "--mode", "joint"): "CheckpointError",
+        ("tasks", "--measure", "-1"): "expected a number of episodes, got -1",
+        ("demo", "--tasks"): "expected one task or more",
         ("evaluate", "--suite", "atari", "--calibrate", "--window", "99"): "must be in 1 … 4",
         ("evaluate", "--episodes", tmp_path, "--out", tmp_path / "one.npz"): "one.npz: ",
         ("train", "tokenizer", "--data", tmp_path / "nothing"): "VideoDataError",

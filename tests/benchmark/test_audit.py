@@ -1,10 +1,12 @@
 """The audit's figures on videos whose likelihoods are known by construction."""
 
+import io
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from brightness import brightness_model, video
 from conftest import random_video_model, toy_bundle
@@ -18,7 +20,7 @@ from viper_gym.benchmark.calibration import (
     with_bounds,
 )
 from viper_gym.benchmark.metrics import gap_in_deviations, share_of_pairs, spearman
-from viper_gym.benchmark.report import with_evaluation
+from viper_gym.benchmark.report import table, with_evaluation
 from viper_gym.benchmark.still import still_episodes, success_limit
 from viper_gym.benchmark.suite_episodes import unreachable
 from viper_gym.checkpoints.bundle import Calibration, read_config
@@ -278,6 +280,16 @@ def test_a_cheap_behaviour_that_wins_is_called_unsafe(episodes):
 def test_the_verdict_names_the_behaviour_whose_share_it_states():
     audit = TaskAudit("a", beats={"zero": 0.9, "random": 1.0, "stop": 0.2}, beats_cheap=0.9)
     assert "90% of the pairs against a cheap behaviour (zero)" in verdict(audit)[0]
+
+
+@pytest.mark.parametrize("tasks", [1, 3, 4])
+def test_the_table_of_a_few_tasks_fits_a_terminal(tasks):
+    audits = {f"a_long_name_{i}": TaskAudit("a", spearman=0.25 + i) for i in range(tasks)}
+    console = Console(width=80 if tasks < 4 else 160, file=io.StringIO())
+    console.print(table(audits))
+    text = console.file.getvalue()
+    assert all(x in text for x in ("AUROC random", "best cheap", *audits)) and "…" not in text
+    assert all(f"{0.25 + i:.2f}" in text for i in range(tasks)) and "nan" not in text
 
 
 def test_an_episode_without_a_step_is_named(episodes):

@@ -100,22 +100,47 @@ def _clean(value: object) -> object:
     return value
 
 
+UPRIGHT = 3  # tasks; more are a row each
+
+
 def table(audits: dict[str, TaskAudit]) -> Table:
-    """The audit as people read it."""
+    """The audit as people read it: of a few tasks a column each, which terminals have room for."""
     view = Table(title="Reward audit (shares of pairs the expert wins; 1.00 is best)")
-    for column in (
-        "task", "AUROC random", "Spearman", "solved", "clipped", "within", "cheap",
-        "best cheap", "gap (sd)", "frozen", "shuffled",
-    ):  # fmt: skip
-        view.add_column(column, justify="left" if column in ("task", "best cheap") else "right")
-    for task, a in audits.items():
-        view.add_row(
-            task, f"{a.auroc_random:.2f}", f"{a.spearman:.2f}",
-            f"{a.spearman_success:.2f}", f"{a.spearman_clipped:.2f}",
-            f"{a.spearman_within:.2f}", f"{a.beats_cheap:.2f}", a.best_cheap, f"{a.gap:.1f}",
-            f"{a.beats_frozen:.2f}", f"{a.beats_shuffled:.2f}",
-        )  # fmt: skip
+    rows = {task: _row(audit) for task, audit in audits.items()}
+    figures = tuple(next(iter(rows.values()), {}))
+    upright = len(rows) <= UPRIGHT
+    view.add_column("figure" if upright else "task")
+    for column in rows if upright else figures:
+        view.add_column(column, justify="right")
+    if upright:
+        for name in figures:
+            view.add_row(name, *(row[name] for row in rows.values()))
+    else:
+        for task, row in rows.items():
+            view.add_row(task, *row.values())
     return view
+
+
+def _row(audit: TaskAudit) -> dict[str, str]:
+    figures = {
+        "AUROC random": audit.auroc_random,
+        "Spearman": audit.spearman,
+        "solved": audit.spearman_success,
+        "clipped": audit.spearman_clipped,
+        "within": audit.spearman_within,
+        "cheap": audit.beats_cheap,
+        "gap (sd)": audit.gap,
+        "frozen": audit.beats_frozen,
+        "shuffled": audit.beats_shuffled,
+    }
+    shown = {
+        name: _figure(value, 1 if name == "gap (sd)" else 2) for name, value in figures.items()
+    }
+    return {**shown, "best cheap": audit.best_cheap}
+
+
+def _figure(value: float, digits: int) -> str:
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def with_evaluation(

@@ -22,7 +22,10 @@ class Demo:
     def run(self) -> None:
         from viper_gym.benchmark.report import to_json
         from viper_gym.benchmark.suite_episodes import AUDIT_SEED, QUICK_AUDIT
+        from viper_gym.errors import UnknownTask
 
+        if not self.tasks:
+            raise UnknownTask("--tasks: expected one task or more")
         audits: dict[str, Any] = {}
         for task in self.tasks:
             audits |= audit_checkpoint(

@@ -37,12 +37,14 @@ class Tasks:
     def run(self) -> None:
         from viper_gym.checkpoints.index import entry_of
         from viper_gym.envs.suite import SUITES, find_suite
-        from viper_gym.errors import UnknownTask
+        from viper_gym.errors import UnknownTask, ViperGymError
 
         names = [find_suite(self.suite).name] if self.suite else list(SUITES)
         known = [task for name in names for task in SUITES[name].tasks]
         if unknown := set(self.tasks) - set(known):
             raise UnknownTask(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
+        if self.measure < 0:
+            raise ViperGymError(f"--measure: expected a number of episodes, got {self.measure}")
         if self.measure:
             self._measure(names)
             return

@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from dot_env import SIZE, Dot
@@ -45,7 +46,7 @@ def test_no_shift_at_all_is_refused():
         agent(replace(SMALL, augmentations=0))
 
 
-def test_several_shifts_of_a_picture_share_one_target():
+def test_several_shifts_of_a_picture_share_one_target(monkeypatch):
     """Shifts by nothing are all alike: two of them are worth one, but for the sampled actions."""
     still = replace(SMALL, shift=0)
     losses = [
@@ -53,12 +54,15 @@ def test_several_shifts_of_a_picture_share_one_target():
         for k in (1, 2)
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    twice = agent(replace(SMALL, augmentations=2))
-    targets, seen = [], twice._target
-    twice._target = lambda *x: targets.append(seen(*x)) or targets[-1]  # type: ignore[method-assign]
+    twice, targets, learned = agent(replace(SMALL, augmentations=2)), [], []
+    target, loss = twice._target, F.mse_loss
+    monkeypatch.setattr(twice, "_target", lambda *x: targets.append(target(*x)) or targets[-1])
+    monkeypatch.setattr(F, "mse_loss", lambda v, t: learned.append(t) or loss(v, t))
     twice.update(batch())
     first, second = targets[0].view(2, 8)
     assert not torch.equal(first, second)  # of other shifts, and other actions
+    for member in learned[0]:
+        assert torch.allclose(member, ((first + second) / 2).repeat(2))
 
 
 def test_log_density_of_a_squashed_gaussian():

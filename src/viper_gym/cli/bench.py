@@ -115,10 +115,21 @@ class Bench:
         """Of the tasks that were asked for: it says which of a suite's bundles is meant."""
         return next(iter(self.tasks), None)
 
+    def _suites(self, known: tuple[str, ...]) -> dict[str, str]:
+        """Tasks to record episodes of, and their suites: those asked for, or the bundle's."""
+        from viper_gym.envs.suite import suite_of
+
+        found = {task: suite_of([task]) for task in self.tasks or known}
+        if unknown := [task for task, suite in found.items() if suite is None]:
+            raise UnknownTask(
+                f"episodes are recorded from the suites, none of which has {', '.join(unknown)}: "
+                "name --tasks of a suite, or --size paper-dmc"
+            )
+        return {task: suite for task, suite in found.items() if suite is not None}
+
     def _wrappers(self) -> None:
         from viper_gym.benchmark.batching import measure_batching
         from viper_gym.benchmark.suite_episodes import AUDIT_SEED, suite_episodes
-        from viper_gym.envs.suite import suite_of
         from viper_gym.likelihood.reward_model import VideoRewardModel
 
         rows = []
@@ -128,8 +139,7 @@ class Bench:
                 model = VideoRewardModel.from_pretrained(
                     self.checkpoint, task=self._first, device=self.device, dtype=dtype
                 )
-                task = (self.tasks or model.tasks)[0]
-                suite = suite_of([task]) or "dmc"
+                task, suite = next(iter(self._suites(model.tasks).items()))
                 found = suite_episodes(
                     task, {"random": 1}, self.out, AUDIT_SEED, workers=0, suite=suite
                 )
@@ -290,7 +300,6 @@ class Bench:
         )
         from viper_gym.checkpoints.bundle import load_bundle
         from viper_gym.checkpoints.resolve import resolve
-        from viper_gym.envs.suite import suite_of
 
         real = self.size == "bundle"
         bundle = (
@@ -298,6 +307,7 @@ class Bench:
             if real
             else untrained_bundle(self.size)
         )
+        chosen = self._suites(bundle.config.tasks) if real else {}
         methods = 1 + len(policies(bundle.config.video_model.sequence_length))
         with progress("time", len(self.batch) * len(self.dtype) * methods) as tick:
             timed = measure(
@@ -305,12 +315,10 @@ class Bench:
             )
             rows = ratios(timed)
         agreements = {}
-        if real:
-            chosen = self.tasks or bundle.config.tasks
+        if chosen:
             with progress("agreement", len(chosen)) as tick:
-                for task in chosen:
+                for task, suite in chosen.items():
                     counts = {"expert": 3, "graded": 3}
-                    suite = suite_of([task]) or "dmc"
                     found = suite_episodes(
                         task, counts, self.out, AUDIT_SEED, workers=0, suite=suite
                     )

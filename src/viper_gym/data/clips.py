@@ -6,7 +6,9 @@ unbroken run would have seen.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -67,13 +69,13 @@ class _Pool:
 
     def __init__(self, episodes: list[np.ndarray]):
         self._episodes = episodes
-        self._ends = np.cumsum([len(frames) for frames in episodes])
+        self._ends = list(accumulate(len(frames) for frames in episodes))
 
     def __len__(self) -> int:
-        return int(self._ends[-1])
+        return self._ends[-1]
 
     def __getitem__(self, number: int) -> np.ndarray:
-        episode = int(np.searchsorted(self._ends, number, side="right"))
+        episode = bisect_right(self._ends, number)
         return self._episodes[episode][number - self._ends[episode]]  # from its end
 
     def some(self, numbers: Iterable[int]) -> np.ndarray:

@@ -64,7 +64,7 @@ class Episode:
                 rewards = data["rewards"] if "rewards" in data else None
                 episode = cls(data["frames"], rewards, meta)
                 steps = len(episode.frames) - 1
-        except VideoDataError:
+        except (VideoDataError, MemoryError):  # the latter is not the file's fault
             raise
         except Exception as error:  # of damaged files also zlib's, tokenize's, …
             raise VideoDataError(f"{path}: not a readable episode file ({error})") from error

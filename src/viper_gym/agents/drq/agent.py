@@ -135,9 +135,8 @@ class DrQ(TorchAgent):
         values = self.critic(features, actions.repeat(K, 1))  # (M, K * B)
         critic_loss = F.mse_loss(values, target.expand_as(values))
         self._step("critic", critic_loss)
-        features = features[
-            :B
-        ].detach()  # the actor learns on the critics' features, moves them not
+        # the actor learns on the critics' features of one shift, and does not move them
+        features = features[:B].detach()
         chosen, log_prob, _ = self.actor(features, self._generator)
         best = self.critic(features, chosen).min(0).values
         actor_loss = (self.log_temperature.exp().detach() * log_prob - best).mean()

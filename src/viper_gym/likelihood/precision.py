@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from viper_gym.errors import DeviceUnavailable, NonFiniteLikelihood
+from viper_gym.models.bf16 import bf16_is_fast
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -47,7 +48,7 @@ def resolve_device(device: str) -> torch.device:
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """ "auto" is bf16 where the hardware multiplies it natively, else fp32.
+    """ "auto" is bf16 where products of it are faster than fp32's (`bf16_is_fast`), else fp32.
 
     Raises:
         ValueError: not one of auto, fp32, bf16.
@@ -57,11 +58,7 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
         return known[dtype]
     if dtype != "auto":
         raise ValueError(f"dtype must be auto, fp32 or bf16, got {dtype!r}")
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if native else torch.float32
-    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if device.type == "cpu" and fast else torch.float32
+    return torch.bfloat16 if bf16_is_fast(device.type) else torch.float32
 
 
 def cast_for_inference(model: M, dtype: torch.dtype) -> M:

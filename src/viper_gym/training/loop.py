@@ -27,6 +27,7 @@ from rich.progress import (
 from torch import nn
 
 from viper_gym.errors import TrainingError
+from viper_gym.models.bf16 import bf16_is_fast
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,15 @@ class Trainable(Protocol):
 
 
 def make_accelerator(config: LoopConfig) -> Accelerator:
-    """Precision and device as asked; bf16 by default where the hardware has bf16 products.
+    """Precision and device as asked; bf16 by default where its products are faster.
 
     Raises:
         TrainingError: the device is not there.
     """
     bf16 = config.precision == "bf16"
     if config.precision == "auto":
-        bf16 = _fast_bf16(config.device)
+        gpu = config.device != "cpu" and torch.cuda.is_available()
+        bf16 = bf16_is_fast("cuda" if gpu else "cpu")
     precision = "bf16" if bf16 else "no"
     # Accelerate keeps one state a process; two trainings in one process may differ in precision.
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -88,12 +90,6 @@ def make_accelerator(config: LoopConfig) -> Accelerator:
             f"{config.device}"
         )
     return accelerator
-
-
-def _fast_bf16(device: str) -> bool:
-    if device != "cpu" and torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def learning_rate(base: float, step: int, progress: float, warmup: int = 50) -> float:

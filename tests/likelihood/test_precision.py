@@ -20,7 +20,7 @@ def faults():
 
 keep_heap()
 faults()
-print(faults())
+print(min(faults() for _ in range(5)))
 """
 
 
@@ -46,6 +46,5 @@ def test_what_the_caller_runs_in_does_not_change_fp32():
 def test_freed_buffers_are_kept_for_the_next_frame():
     run = [sys.executable, "-c", FAULTS]
     done = subprocess.run(run, capture_output=True, text=True, check=True)
-    # 10 240 pages are written to; without `keep_heap` some 4000 of them fault in most runs, in
-    # others none, which depends on what else lies on the heap
-    assert int(done.stdout) < 1024
+    # 10 240 pages are written to; without `keep_heap` 224 to 5985 of them fault at best (five runs)
+    assert int(done.stdout) == 0

@@ -1,7 +1,9 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from conftest import GRID, random_video_model
+from viper_gym.likelihood.precision import cast_for_inference
 from viper_gym.models.kv_cache import KVCache
 from viper_gym.models.transformer import TaskNorm
 from viper_gym.models.videogpt_config import VideoGPTConfig
@@ -116,21 +118,6 @@ def test_copying_needs_something_to_copy():
         random_video_model(copy=True)
 
 
-def test_a_cache_of_one_row_is_written_alike_with_and_without_naming_the_row():
-    model = random_video_model()
-    c = model.config
-    task = torch.zeros(1, dtype=torch.int64)
-    codes = torch.randint(c.codebook_size, (1, 3, c.grid_size, c.grid_size))
-    scores = []
-    for rows in (None, torch.tensor([0])):
-        cache = KVCache.for_config(c, 1, torch.device("cpu"), torch.float32)
-        frames = [model.extend(codes[:, t : t + 1], cache, task, rows) for t in range(3)]
-        scores.append(torch.cat(frames, 1))
-        scores.append(cache.keys)
-    assert torch.equal(scores[0], scores[2])
-    assert torch.equal(scores[1], scores[3])
-
-
 def test_the_norm_of_one_row_is_that_of_a_batch():
     norm = TaskNorm(8, 3)
     torch.nn.init.normal_(norm.scale)
@@ -138,3 +125,42 @@ def test_the_norm_of_one_row_is_that_of_a_batch():
     x, task = torch.randn(3, 5, 8), torch.tensor([2, 0, 1])
     alone = torch.cat([norm(x[i : i + 1], task[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(alone, norm(x, task))
+
+
+def test_one_row_of_several_is_a_slice_and_the_others_stay():
+    """A stride's cache of one environment: passes of a single row, some of them into used rows."""
+    model = random_video_model()
+    x, task = codes(3, 3), torch.tensor([0, 1, 0])
+    together = KVCache.for_config(model.config, 3, torch.device("cpu"), torch.float32)
+    alone = KVCache.for_config(model.config, 3, torch.device("cpu"), torch.float32)
+    for t in range(3):
+        expected = model.extend(x[:, t : t + 1], together, task)
+        for row in (2, 0, 1):
+            some = torch.tensor([row])
+            found = model.extend(x[some, t : t + 1], alone, task[some], some)
+            assert torch.allclose(found, expected[some], atol=1e-5)
+    assert torch.allclose(alone.keys, together.keys, atol=1e-5)
+
+
+def test_the_folded_activation_is_the_same_function():
+    model = random_video_model()
+    x, task = codes(2, 4), torch.tensor([0, 1])
+    expected = model.log_prob(x, task)
+    for block in model.blocks:
+        block.fold_activation()
+        block.fold_activation()  # once only
+        assert block.activation is F.silu
+    assert torch.allclose(model.log_prob(x, task), expected, atol=1e-5)
+    assert not torch.equal(model.log_prob(x, task), expected)  # other products
+
+
+def test_a_model_of_bf16_weights_casts_by_itself():
+    model = random_video_model(local_frames=2)
+    x, task = codes(2, 4), torch.tensor([0, 1])
+    expected = model.log_prob(x, task)
+    half = cast_for_inference(model, torch.bfloat16)
+    found = half.log_prob(x, task)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.allclose(half.log_prob(x, task), found, atol=1e-6)
+    assert found.dtype == torch.float32 and 0 < float((found - expected).abs().max()) < 0.05
+    assert half.generate(x, 2, task).shape == (2, 2, GRID, GRID)

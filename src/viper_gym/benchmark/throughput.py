@@ -15,7 +15,7 @@ from viper_gym.benchmark.metrics import spearman
 from viper_gym.checkpoints.bundle import Bundle, BundleConfig, frozen
 from viper_gym.data.episodes import Episode
 from viper_gym.likelihood.frame_stream import FrameStream
-from viper_gym.likelihood.precision import autocast
+from viper_gym.likelihood.precision import own_precision
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.models.context import ContextPolicy
 from viper_gym.models.videogpt import VideoGPT, VideoGPTConfig
@@ -153,7 +153,7 @@ def _stepper(
         flat = window.reshape(-1, *window.shape[2:])
         codes = model.encode(flat, numbers.repeat_interleave(length))
         codes = codes.view(batch, length, *codes.shape[1:])
-        with torch.inference_mode(), autocast(model.device, model.dtype):
+        with torch.inference_mode(), own_precision(model.device):
             scores = model.video_model.log_prob(codes, model.classes(numbers), first=length - 1)
             return scores.sum((1, 2, 3)).float().cpu().numpy()
 

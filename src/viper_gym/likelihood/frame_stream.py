@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from viper_gym.likelihood.contrast import StreamingRatio
-from viper_gym.likelihood.precision import autocast, finite
+from viper_gym.likelihood.precision import finite, own_precision
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.streaming import StreamingLikelihood
 from viper_gym.models.context import ContextPolicy
@@ -63,7 +63,7 @@ class FrameStream:
         which = None if envs is None else torch.from_numpy(envs).to(self._model.device)
         codes = self._model.encode(frames, self._tasks if which is None else self._tasks[which])
         self._newest[slice(None) if which is None else which] = codes
-        with autocast(self._model.device, self._model.dtype):
+        with own_precision(self._model.device):
             scores = torch.empty(len(codes), device=codes.device)
             for engine, rows, part in self._split(which):
                 scores[rows] = engine.score(codes[rows], part).sum((1, 2))

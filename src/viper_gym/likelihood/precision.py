@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from viper_gym.errors import DeviceUnavailable, NonFiniteLikelihood
 from viper_gym.models.bf16 import bf16_is_fast
+from viper_gym.models.transformer import Block
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -67,6 +68,9 @@ def cast_for_inference(model: M, dtype: torch.dtype) -> M:
     Autocast would cast them at every call. Norms, embeddings and codebooks stay in fp32.
     """
     model = copy.deepcopy(model).eval()
+    for module in model.modules():
+        if isinstance(module, Block):
+            module.fold_activation()
     if dtype != torch.float32:
         for module in model.modules():
             if isinstance(module, nn.Linear):
@@ -76,11 +80,14 @@ def cast_for_inference(model: M, dtype: torch.dtype) -> M:
     return model
 
 
+def own_precision(device: torch.device) -> AbstractContextManager[object]:
+    """The context to run a video model from `cast_for_inference` in: it casts by itself."""
+    return torch.autocast(device.type, enabled=False)  # whatever the caller is in
+
+
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
-    """The context to run a model from `cast_for_inference` in."""
-    if dtype == torch.float32:
-        return torch.autocast(device.type, enabled=False)  # whatever the caller is in
-    return torch.autocast(device.type, dtype)
+    """The context to run a tokenizer from `cast_for_inference` in."""
+    return own_precision(device) if dtype == torch.float32 else torch.autocast(device.type, dtype)
 
 
 def finite(scores: Tensor) -> np.ndarray:

@@ -28,6 +28,7 @@ from viper_gym.likelihood.precision import (
     cast_for_inference,
     finite,
     keep_heap,
+    own_precision,
     resolve_device,
     resolve_dtype,
 )
@@ -343,7 +344,7 @@ class VideoRewardModel:
         Codes (B, n, h, w) of frames that are a frame stride apart -> fp32 (B, n), nats.
         """
         tasks = self.classes(self.task_numbers(task, len(codes)))
-        with torch.inference_mode(), autocast(self.device, self.dtype):
+        with torch.inference_mode(), own_precision(self.device):
             return self.compared(
                 lambda classes: self.video_model.log_prob(codes, classes).sum((2, 3)), tasks
             )
@@ -352,7 +353,7 @@ class VideoRewardModel:
         """ln p of every token: codes (B, T, h, w) -> fp32 (B, T, h, w), nats."""
         tasks = self.classes(self.task_numbers(task, len(codes)))
         stride, policy = self.config.frame_stride, self.policy_of(task)
-        with autocast(self.device, self.dtype):
+        with own_precision(self.device):
             return self.compared(
                 lambda classes: batch_log_prob(self.video_model, codes, classes, stride, policy),
                 tasks,

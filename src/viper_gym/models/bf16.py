@@ -8,7 +8,7 @@ from functools import cache
 import torch
 
 _SIZE = 256  # of the matrices: a fraction of a millisecond a product on one core
-_WORTH = 1.2  # casts cost, too; CPUs that were measured are at 0.6 or from 2 on (docs/decisions.md)
+_WORTH = 1.2  # casts cost, too
 
 
 @cache

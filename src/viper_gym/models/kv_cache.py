@@ -38,6 +38,7 @@ class KVCache:
         self.recent = no_frames(batch, local_frames, grid_size, device)
         self._rows = torch.arange(batch, device=device)
         self._all_rows = True
+        self._alone: int | None = None  # the row of a pass that has one only
         self._place = torch.zeros(0, dtype=torch.int64, device=device)
         self._span = 0
 
@@ -72,6 +73,7 @@ class KVCache:
         self._all_rows = rows is None
         batch = self.frames.shape[0]
         self._rows = torch.arange(batch, device=place.device) if rows is None else rows
+        self._alone = int(self._rows[0]) if len(self._rows) == 1 else None
         # Only the span that some row uses takes part: one host sync, much less attention.
         self._span = place.shape[1] if first else int(place.max()) + 1
         if first:
@@ -85,9 +87,10 @@ class KVCache:
         return self._write(self.keys[layer], k), self._write(self.values[layer], v)
 
     def _write(self, store: Tensor, new: Tensor) -> Tensor:
-        if self._all_rows and len(store) == 1:  # a slice is copied faster than it is indexed
-            store[:, :, self._span - new.shape[2] : self._span] = new
-            return store[:, :, : self._span]
+        if self._alone is not None:  # a slice is copied faster than it is indexed
+            row = store[self._alone : self._alone + 1, :, : self._span]
+            row[:, :, self._span - new.shape[2] :] = new
+            return row
         # advanced indices around a slice put (B, L) first: (B, L, H, d)
         store[self._rows[:, None], :, self._place] = new.transpose(1, 2).to(store.dtype)
         seen = store[:, :, : self._span]

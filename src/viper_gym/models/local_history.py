@@ -42,6 +42,7 @@ class LocalHistory(nn.Module):
         present = (stacked >= 0).to(codebook.dtype)[..., None]  # (B, T, k, h, w, 1)
         vectors = F.embedding(stacked.clamp(min=0), codebook) * present
         features = torch.cat([vectors, present], -1).view(B * T, k, h, w, -1)
+        features = features.to(self.mix.weight.dtype)
         features = features.permute(0, 1, 4, 2, 3).flatten(1, 2)  # (B T, k (C + 1), h, w)
         around = self.neighbourhood(features).flatten(2).transpose(1, 2)  # (B T, h w, dim)
         return self.mix(F.silu(around)).reshape(B, T * h * w, -1)

@@ -74,21 +74,20 @@ class VideoGPT(nn.Module):
                 nn.init.zeros_(parameter)
         nn.init.normal_(self.embed.weight, std=1.0 / math.sqrt(self.config.codebook_dim))
 
-    def positions(self) -> Tensor:
-        """Position biases of a full window: (max_tokens, D)."""
+    def positions(self, frames: Tensor) -> Tensor:
+        """Position biases of whole frames: their numbers (B, F) -> (B, F * N, D)."""
+        N, S = self.config.tokens_per_frame, self.config.grid_size
         if self.config.positions == "tokens":
-            return self.position[0]
+            return self.position[0].view(-1, N, self.config.embed_dim)[frames].flatten(1, 2)
         t, h, w = self.position
-        T, S = len(t), len(h)
-        grid = torch.cat(
-            [
-                t[:, None, None].expand(T, S, S, -1),
-                h[None, :, None].expand(T, S, S, -1),
-                w[None, None, :].expand(T, S, S, -1),
-            ],
-            dim=-1,
-        )
-        return grid.reshape(T * S * S, -1)
+        cells = torch.cat([h[:, None].expand(S, S, -1), w[None].expand(S, S, -1)], -1)
+        B, F_ = frames.shape
+        axes = [t[frames][:, :, None].expand(B, F_, N, -1), cells.view(N, -1).expand(B, F_, N, -1)]
+        return torch.cat(axes, -1).flatten(1, 2)
+
+    def _embed(self, tokens: Tensor) -> Tensor:
+        """(…,) -> (…, D), in the precision of the weights."""
+        return self.embed(F.embedding(tokens, self.codebook).to(self.embed.weight.dtype))
 
     def _check_task(self, task: Tensor | None) -> None:
         if (self.config.num_classes > 0) != (task is not None):
@@ -100,9 +99,9 @@ class VideoGPT(nn.Module):
         self._check_task(task)
         B = len(indices)
         tokens = indices.reshape(B, -1)  # (B, L)
-        x = self.embed(F.embedding(tokens, self.codebook))
+        x = self._embed(tokens)
         x = torch.cat([self.start.expand(B, 1, -1).to(x.dtype), x[:, :-1]], dim=1)
-        x = x + self.positions()[: x.shape[1]]
+        x = x + self.positions(torch.arange(indices.shape[1], device=x.device)[None])
         if self.local is not None:
             c = self.config
             earlier = no_frames(B, c.local_frames, c.grid_size, x.device)
@@ -146,7 +145,7 @@ class VideoGPT(nn.Module):
 
     def _logits(self, hidden: Tensor, before: Tensor, task: Tensor | None) -> Tensor:
         """(B, L, D), and the code each cell had a frame earlier (B, …; -1: none) -> (B, L, K)."""
-        hidden = self.norm(hidden, task)
+        hidden = self.norm(hidden, task).to(self.head.weight.dtype)
         logits = self.head(hidden).float()
         if self.copy is None:
             return logits
@@ -188,14 +187,14 @@ class VideoGPT(nn.Module):
         tokens = indices.reshape(B, -1)  # (B, L)
         L = tokens.shape[1]
         here: Any = slice(None) if rows is None else rows
-        x = self.embed(F.embedding(tokens, self.codebook))
+        x = self._embed(tokens)
         count, last = cache.frames[here], cache.last[here]
         # the input of a frame's first token is the token before it: (B, D)
         start = torch.where((count == 0)[:, None], self.start, last).to(x.dtype)
         cache.last[here] = x[:, -1].float()
         x = torch.cat([start[:, None], x[:, :-1]], dim=1)
         place = count[:, None] * N + torch.arange(L, device=x.device)  # (B, L)
-        x = x + self.positions()[place]
+        x = x + self.positions(count[:, None] + torch.arange(frames, device=x.device))
         before = _one_before(indices)
         if self.local is not None:
             earlier = cache.recent[here]
@@ -257,15 +256,16 @@ class VideoGPT(nn.Module):
             coming = torch.zeros(B, 1, S, S, dtype=torch.int64, device=tokens.device)
             local = self.local(coming, cache.recent, self.codebook)
         before = cache.recent[:, -1:].flatten(1)  # (B, S * S), or (B, 0)
+        position = self.positions(cache.frames[:, None])  # (B, S * S, D)
         for i in range(S * S):
             place = torch.full((B, 1), base + i, device=tokens.device)
             mask = cache.begin(place)
-            hidden = x[:, None] + self.positions()[place] + local[:, i : i + 1]
+            hidden = x[:, None] + position[:, i : i + 1] + local[:, i : i + 1]
             hidden = self._through_blocks(hidden, task, cache, mask, wanted=1)
             logits = self._logits(hidden, before[:, i : i + 1], task)[:, 0] / temperature
             choice = torch.multinomial(logits.softmax(-1), 1, generator=generator)
             tokens[:, base + i] = choice[:, 0]
-            x = self.embed(F.embedding(choice[:, 0], self.codebook))
+            x = self._embed(choice[:, 0])
         return tokens
 
 

@@ -1,6 +1,6 @@
 """PPO in one file, from pixels, rewarded by video alone.
 
-    python examples/cleanrl_ppo_pixels.py --task reacher_easy --out runs/cleanrl_ppo
+    python examples/cleanrl_ppo_pixels.py --task cup_catch --out runs/cleanrl_ppo
 
 Proximal policy optimisation (Schulman et al. 2017) on a gymnasium 1.x vector environment, with
 the last three frames as observation. Both returns go to the console and to TensorBoard.
@@ -24,7 +24,7 @@ from viper_gym import ViperVectorRewardWrapper
 
 @dataclass
 class Args:
-    task: str = "reacher_easy"
+    task: str = "cup_catch"
     checkpoint: str = "dmc"
     """suite alias, bundle folder or Hub repository"""
     total_timesteps: int = 1_000_000

@@ -1,6 +1,6 @@
 """Stable-Baselines3 PPO from pixels, rewarded by video alone.
 
-    python examples/sb3_ppo.py --env viper/dmc-reacher_easy-v0 --out runs/sb3_ppo
+    python examples/sb3_ppo.py --env viper/dmc-cup_catch-v0 --out runs/sb3_ppo
 
 Both returns, the bonus and the share of time that rewards take go to the console and to
 TensorBoard (`tensorboard --logdir runs`); rollout/ep_rew_mean is the task return, because
@@ -22,8 +22,7 @@ from viper_gym.wrappers.sb3 import LogRewards, ViperVecEnvWrapper
 
 @dataclass
 class Args:
-    env: str = "viper/dmc-reacher_easy-v0"
-    task: str = "reacher_easy"
+    env: str = "viper/dmc-cup_catch-v0"
     checkpoint: str = "dmc"
     """suite alias, bundle folder or Hub repository"""
     steps: int = 1_000_000
@@ -34,6 +33,10 @@ class Args:
     """weight of the RND bonus"""
     seed: int = 0
     out: Path = Path("runs/sb3_ppo")
+
+    @property
+    def task(self) -> str:
+        return self.env.rsplit("/", 1)[1].split("-")[1]  # viper/dmc-TASK-v0
 
 
 def main(args: Args) -> None:

@@ -266,6 +266,19 @@ def test_every_indexed_task_is_in_its_bundle_and_in_no_other_row():
             assert resolve(entry.suite, task=task) == resolve(alias)
 
 
+def test_the_order_of_tasks_does_not_choose_the_bundle(caplog):
+    """`dmc-small` has a class for cartpole_swingup, which is served by another bundle."""
+    for tasks in (["cup_catch", "cartpole_swingup"], ["cartpole_swingup", "cup_catch"]):
+        with pytest.raises(CheckpointError, match=r"tasks of one bundle, got .*'dmc-5'"):
+            resolve("dmc", task=tasks)
+    assert resolve("dmc", task=["cheetah_run", None, "cartpole_swingup"]) == resolve("dmc-5")
+    VideoRewardModel.from_pretrained("dmc", task="cup_catch")
+    VideoRewardModel.from_pretrained("dmc-5")
+    assert not caplog.records
+    VideoRewardModel.from_pretrained("dmc")
+    assert "is the bundle of cup_catch; pass task=" in caplog.text
+
+
 def test_an_alias_is_audited_on_what_it_serves_and_a_folder_on_all_it_knows():
     known = load_bundle(resolve("dmc")).config.tasks
     assert "reacher_easy" in known and "reacher_easy" not in audited_tasks("dmc", known)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
 from viper_gym.errors import UnknownTask
+
+logger = logging.getLogger("viper_gym")
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,18 @@ def entry_of(suite: str, task: str) -> CheckpointEntry | None:
     """What serves a task of a suite; None where nothing does."""
     entries = read_index().values()
     return next((e for e in entries if e.suite == suite and task in e.tasks), None)
+
+
+def warn_of_others(checkpoint: str) -> None:
+    """Log that the name of a suite with several bundles is taken for the first of them."""
+    others = [e for e in read_index().values() if e.suite == checkpoint != e.alias]
+    if others:
+        own = ", ".join(read_index()[checkpoint].tasks)
+        served = ", ".join(task for entry in others for task in entry.tasks)
+        logger.warning(
+            "'%s' without a task is the bundle of %s; pass task= for those of %s",
+            checkpoint, own, served,
+        )  # fmt: skip
 
 
 def audited_tasks(checkpoint: str, known: tuple[str, ...]) -> tuple[str, ...]:

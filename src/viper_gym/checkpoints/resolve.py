@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -18,7 +19,7 @@ def resolve(
     checkpoint: str | Path,
     revision: str | None = None,
     options: HubOptions | None = None,
-    task: str | None = None,
+    task: str | Sequence[str | None] | None = None,
 ) -> Path:
     """The folder of a checkpoint: an alias, an existing folder, or a Hub repository.
 
@@ -27,10 +28,12 @@ def resolve(
     so that its name is no alias either.
 
     Args:
-        task: what it is for; of a suite with several bundles the one that knows it is taken.
+        task: what it is for, one or several; of a suite with several bundles the one that serves
+            them is taken, without any its first.
 
     Raises:
-        CheckpointError: none of them, or the Hub's answer; see `hub.download`.
+        CheckpointError: none of them, or the Hub's answer (see `hub.download`); the tasks are
+            served by different bundles.
     """
     options = options or HubOptions()
     entry = read_index().get(checkpoint) if isinstance(checkpoint, str) else None
@@ -44,8 +47,8 @@ def resolve(
             raise CheckpointError(f"{checkpoint} is a folder, which has no revision '{revision}'")
         return Path(checkpoint).absolute()
     if entry is not None:
-        if task is not None and checkpoint == entry.suite:
-            entry = entry_of(entry.suite, task) or entry
+        if checkpoint == entry.suite:
+            entry = _serves(entry, [task] if isinstance(task, str) else task or [])
         return _of_entry(entry, revision, options)
     if isinstance(checkpoint, Path):
         raise CheckpointError(f"{checkpoint}: no such folder")
@@ -57,7 +60,19 @@ def resolve(
     )
 
 
-def resolve_to_write(checkpoint: str, task: str | None = None) -> Path:
+def _serves(first: CheckpointEntry, tasks: Sequence[str | None]) -> CheckpointEntry:
+    """The bundle of a suite for some tasks; the first for those that none serves."""
+    found = {t: entry_of(first.suite, t) or first for t in tasks if t is not None}
+    names = {entry.alias for entry in found.values()}
+    if len(names) > 1:
+        which = ", ".join(f"{task} by '{entry.alias}'" for task, entry in found.items())
+        raise CheckpointError(
+            f"expected tasks of one bundle, got {which}: take them one at a time, or name a bundle"
+        )
+    return next(iter(found.values()), first)
+
+
+def resolve_to_write(checkpoint: str, task: str | Sequence[str | None] | None = None) -> Path:
     """The folder of a checkpoint whose config is going to be changed.
 
     Raises:

@@ -110,11 +110,6 @@ class Bench:
         else:
             self._likelihood()
 
-    @property
-    def _first(self) -> str | None:
-        """Of the tasks that were asked for: it says which of a suite's bundles is meant."""
-        return next(iter(self.tasks), None)
-
     def _suites(self, known: tuple[str, ...]) -> dict[str, str]:
         """Tasks to record episodes of, and their suites: those asked for, or the bundle's."""
         from viper_gym.envs.suite import suite_of
@@ -137,7 +132,7 @@ class Bench:
         with progress("time", len(self.dtype) * len(sizes)) as tick:
             for dtype in self.dtype:
                 model = VideoRewardModel.from_pretrained(
-                    self.checkpoint, task=self._first, device=self.device, dtype=dtype
+                    self.checkpoint, task=self.tasks, device=self.device, dtype=dtype
                 )
                 task, suite = next(iter(self._suites(model.tasks).items()))
                 found = suite_episodes(
@@ -166,7 +161,7 @@ class Bench:
         from viper_gym.cli.train_agent import AgentTraining, make_agent
         from viper_gym.likelihood.precision import resolve_device
 
-        task = (self.tasks or read_config(resolve(self.checkpoint, task=self._first)).tasks)[0]
+        task = (self.tasks or read_config(resolve(self.checkpoint, task=self.tasks)).tasks)[0]
         env = _ids((task,))[0]
         rows: list[dict[str, Any]] = []
         device = str(resolve_device(self.device))
@@ -228,7 +223,7 @@ class Bench:
         found: dict[str, list[StandStill]] = {}
         for checkpoint in self.checkpoints or (self.checkpoint,):
             model = VideoRewardModel.from_pretrained(
-                checkpoint, task=self._first, device=self.device, policy=policy
+                checkpoint, task=self.tasks, device=self.device, policy=policy
             )
             tasks = self.tasks or model.tasks
             with progress(f"score {checkpoint}", len(tasks)) as tick:
@@ -268,7 +263,7 @@ class Bench:
         from viper_gym.benchmark.suite_episodes import AUDIT_SEED, FULL_AUDIT, suite_episodes
         from viper_gym.likelihood.reward_model import VideoRewardModel
 
-        task = self._first or "pong"
+        task = next(iter(self.tasks), "pong")
         count = {"random": FULL_AUDIT["random"]}
         episodes = suite_episodes(task, count, self.out / "episodes", AUDIT_SEED, suite="atari")
         found: dict[str, PointsLost] = {}
@@ -303,7 +298,7 @@ class Bench:
 
         real = self.size == "bundle"
         bundle = (
-            load_bundle(resolve(self.checkpoint, task=self._first))
+            load_bundle(resolve(self.checkpoint, task=self.tasks))
             if real
             else untrained_bundle(self.size)
         )

@@ -68,9 +68,7 @@ class Evaluate:
                 "--calibrate"
             )
         changed = self.calibrate or self.write
-        folder = (resolve_to_write if changed else resolve)(
-            self.name, task=next(iter(self.tasks), None)
-        )
+        folder = (resolve_to_write if changed else resolve)(self.name, task=self.tasks)
         before, failed = read_config(folder), dict[str, CheckpointError]()
         suite = self.suite_for(before.tasks)
         try:  # before episodes are collected
@@ -137,9 +135,7 @@ def audit_checkpoint(
     from viper_gym.checkpoints.index import audited_tasks
     from viper_gym.likelihood.reward_model import VideoRewardModel
 
-    model = VideoRewardModel.from_pretrained(
-        checkpoint, task=next(iter(tasks), None), device=device
-    )
+    model = VideoRewardModel.from_pretrained(checkpoint, task=tasks, device=device)
     chosen = list(tasks or audited_tasks(checkpoint, model.tasks))
     for task in chosen:
         model.task_index(task)  # an unknown name fails before the long work
@@ -183,7 +179,7 @@ def calibrate_checkpoint(
     from viper_gym.checkpoints.resolve import resolve_to_write
     from viper_gym.likelihood.reward_model import VideoRewardModel
 
-    folder = resolve_to_write(options.name, task=next(iter(options.tasks), None))
+    folder = resolve_to_write(options.name, task=options.tasks)
     config = read_config(folder)
     suite = options.suite_for(config.tasks)
     asked = (options.mode, options.window, options.context) != (None, None, None)

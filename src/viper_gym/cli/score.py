@@ -49,8 +49,9 @@ class Score:
             "task": task,
             "frames": len(episode.frames),
             "mean_reward": float(rewards.mean()),
+            "unit": unit,
         }
         if self.json:
             print(json.dumps({**figures, "rewards": rewards.round(4).tolist()}))
         else:
-            print(f"mean reward {rewards.mean():.3f} over {len(rewards)} steps; see {self.out}")
+            print(f"mean {unit} {rewards.mean():.3f} over {len(rewards)} steps; see {self.out}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +19,7 @@ from viper_gym.checkpoints.bundle import (
     save_bundle,
 )
 from viper_gym.checkpoints.hub_options import HubOptions, PushedBundle
-from viper_gym.checkpoints.index import unknown_task
+from viper_gym.checkpoints.index import unknown_task, warn_of_others
 from viper_gym.checkpoints.resolve import resolve
 from viper_gym.errors import CheckpointError
 from viper_gym.likelihood.batch import batch_log_prob
@@ -56,7 +56,7 @@ class VideoRewardModel:
         policy: context of a frame; None takes the bundle's own, task by task.
 
     Example:
-        >>> model = VideoRewardModel.from_pretrained("dmc")
+        >>> model = VideoRewardModel.from_pretrained("dmc", task="cheetah_run")
         >>> rewards = model.compute_reward(frames, task="cheetah_run")
     """
 
@@ -89,7 +89,7 @@ class VideoRewardModel:
         checkpoint: str | Path,
         revision: str | None = None,
         *,
-        task: str | None = None,
+        task: str | Sequence[str] | None = None,
         cache_dir: str | Path | None = None,
         token: str | bool | None = None,
         local_files_only: bool = False,
@@ -102,7 +102,8 @@ class VideoRewardModel:
             checkpoint: the folder, alias or owner/name.
             revision: branch, tag or commit of the repository; a commit that is in the cache is
                 loaded without a request.
-            task: what it is for, where a suite ("dmc") has several bundles.
+            task: what it is for, one or several, where a suite ("dmc") has several bundles; its
+                first without any, whose classes may be served better by another.
             cache_dir, token, local_files_only, force_download: see `HubOptions`.
             options: of the class: `device`, `dtype`, ….
 
@@ -111,6 +112,8 @@ class VideoRewardModel:
             CheckpointError: nothing usable under that name.
         """
         hub = HubOptions(cache_dir, token, local_files_only, force_download)
+        if task is None:
+            warn_of_others(str(checkpoint))
         model = cls(load_bundle(resolve(checkpoint, revision, hub, task)), **options)
         given = checkpoint.absolute() if isinstance(checkpoint, Path) else checkpoint
         model.source = str(given)  # a folder's bare name may be an alias

@@ -76,7 +76,7 @@ class Scorer:
         if isinstance(checkpoint, VideoRewardModel):
             self._model, self.config = checkpoint, checkpoint.config
         else:
-            folder = resolve(checkpoint, o.revision, task=tasks[0])
+            folder = resolve(checkpoint, o.revision, task=tasks)
             self.config = read_config(folder)
             # The networks are loaded at the first reset: a wrapped environment can be made in
             # one process and used in another.

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "viper_gym"
-BASE = {"errors", "types", "optional"}
+BASE = {"errors", "types", "optional", "files"}
 ALLOWED = {
     "errors": set(),
     "types": set(),
     "optional": {"errors"},
+    "files": set(),
     "models": BASE,
     "data": BASE,
     "checkpoints": BASE | {"models"},

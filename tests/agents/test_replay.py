@@ -168,3 +168,16 @@ def test_sequences_longer_than_what_was_added_are_refused(rng):
     with pytest.raises(ReplayError, match="10 steps an environment, too few"):
         replay(10).sample_sequences(4, 10, rng)
     assert replay(10).sample_sequences(4, 9, rng).first.shape == (4, 9)
+
+
+def test_room_is_made_without_posix_fallocate(tmp_path, monkeypatch):
+    """macOS and Windows have none."""
+    monkeypatch.delattr("os.posix_fallocate", raising=False)
+    made = replay(30, 80_000, tmp_path)
+    assert (tmp_path / "frames.bin").stat().st_size == 80_000 * 48 > 3 << 20  # several blocks
+    assert len(made) > 40
+
+
+def test_a_buffer_below_a_sequence_says_to_make_it_larger():
+    with pytest.raises(ReplayError, match=r"keeps 4 steps an environment.*raise buffer_size"):
+        replay(30, 8).sample_sequences(4, 6, np.random.default_rng(0))

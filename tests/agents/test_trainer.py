@@ -266,3 +266,67 @@ def test_weights_and_biases_is_optional(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(DependencyNotInstalled, match=r"viper-gym\[wandb\]"):
         RunLog(tmp_path, wandb_project="mine")
+
+
+class FakeWandb:
+    """Only what is asked of it: wandb itself is no dependency of the tests."""
+
+    def __init__(self):
+        self.ids = []
+
+    def init(self, **options):
+        self.ids.append(options["id"])
+        return self
+
+    def finish(self):
+        pass
+
+
+def test_runs_in_folders_of_one_name_are_two_runs_and_a_resumed_one_is_the_same(
+    tmp_path, monkeypatch
+):
+    import sys
+
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    for folder, step in (("a/seed_0", 0), ("b/seed_0", 0), ("a/seed_0", 50), ("a/seed_0", 0)):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        RunLog(tmp_path / folder, step=step, wandb_project="mine").close()
+    first, other, resumed, anew = fake.ids
+    assert first == resumed and len({first, other, anew}) == 3
+
+
+def test_environments_may_write_into_the_observations_they_gave(tmp_path):
+    agent = Sweeps()
+    given = lambda n: SyncVectorEnv([Dot] * n, copy=False)  # noqa: E731
+    trainer(tmp_path, agent, brightness, make_envs=given).run()
+    kept = trainer(tmp_path / "other", other := Sweeps(), brightness)
+    kept.run()
+    for seen, expected in zip(agent.seen, other.seen, strict=True):
+        assert np.array_equal(seen, expected)
+
+
+def test_a_forgotten_resume_keeps_the_old_checkpoint(tmp_path):
+    trainer(tmp_path, total=160).run()
+    before = (tmp_path / "state.pt").read_bytes(), lines(tmp_path)
+    trainer(tmp_path, total=60).run()
+    assert (tmp_path / "state.pt.previous").read_bytes() == before[0]
+    old = (tmp_path / "metrics.jsonl.previous").read_text().splitlines()
+    assert [json.loads(x) for x in old] == before[1]
+    assert json.loads((tmp_path / "settings.json").read_text())["num_envs"] == 3
+
+
+def test_the_best_return_outlives_a_stop(tmp_path):
+    """Else the first evaluation of a resumed run can never be a rise over a still picture."""
+    first = trainer(tmp_path, relabel=brightness, total=160)
+    first.run()
+    again = trainer(tmp_path, relabel=brightness, total=400, resume=True)
+    assert again._best == first._best > 0
+
+
+def test_progress_is_shown_from_the_first_step(tmp_path, monkeypatch):
+    monkeypatch.setattr("viper_gym.agents.trainer.SHOWN_EVERY", 0.0)
+    run, seen = trainer(tmp_path, total=90, log_every=1000), []
+    run._on_progress = lambda step, total, metrics: seen.append((step, bool(metrics)))
+    run.run()
+    assert seen[0] == (0, False) and (3, False) in seen and seen[-1] == (90, True)

@@ -14,7 +14,7 @@ import pytest
 from viper_gym.data.episodes import Episode
 from viper_gym.envs.collect import collect, read_index
 from viper_gym.envs.workers import ATTEMPTS, InProcess, Processes, RayCluster
-from viper_gym.errors import DependencyNotInstalled, TrainingError
+from viper_gym.errors import DependencyNotInstalled, TrainingError, UnknownTask
 
 
 def die_once(marker: str) -> str:
@@ -174,3 +174,66 @@ def test_without_ray_the_pip_line_is_given(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(DependencyNotInstalled, match=r"viper-gym\[ray\]"):
         RayCluster()
+
+
+class Elsewhere:
+    """A machine that does not share the folder."""
+
+    def map(self, function, jobs):
+        return ({"seed": job.seed, "kept": True} for job in jobs)
+
+
+def test_machines_that_do_not_share_the_folder_are_told(tmp_path):
+    with pytest.raises(TrainingError, match="machines have to share that folder"):
+        collect("cartpole_swingup", "random", 1, tmp_path, first_seed=7, workers=Elsewhere())
+
+
+def test_what_is_there_already_is_counted_at_the_start(tmp_path):
+    there, new = [], []
+    for episodes in (1, 2):
+        collect(
+            "cartpole_swingup", "random", episodes, tmp_path, first_seed=7, workers=0,
+            on_resume=there.append, on_episode=new.append,
+        )  # fmt: skip
+    assert there == [0, 1] and len(new) == 2
+
+
+def test_a_misspelt_task_leaves_no_folder(tmp_path):
+    with pytest.raises(UnknownTask, match="unknown dmc task 'swingup'; expected one of"):
+        collect("swingup", "random", 1, tmp_path, first_seed=7, workers=0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_job_runs_in_whatever_folder_a_worker_does(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    jobs = []
+
+    class Notes(Elsewhere):
+        def map(self, function, these):
+            jobs.extend(these)
+            return super().map(function, these)
+
+    with pytest.raises(TrainingError):
+        collect("cartpole_swingup", "random", 1, Path("data"), first_seed=7, workers=Notes())
+    assert Path(jobs[0].folder) == tmp_path / "data" / "cartpole_swingup" / "random"
+
+
+def test_a_full_disk_on_a_machine_of_the_cluster_is_named(tmp_path):
+    class TaskError(Exception):
+        cause = OSError(28, "No space left on device")
+
+    class Ray:  # the real one is an extra; its error hides the errno in `cause`
+        exceptions = type("exceptions", (), {"RayTaskError": TaskError})
+
+        @staticmethod
+        def remote(**_):
+            return lambda function: type("f", (), {"remote": staticmethod(lambda job: job)})
+
+        @staticmethod
+        def get(reference):
+            raise TaskError
+
+    cluster = RayCluster.__new__(RayCluster)
+    cluster._ray = Ray
+    with pytest.raises(TrainingError, match=r"cannot write to .*No space left.* is kept"):
+        collect("cartpole_swingup", "random", 1, tmp_path, first_seed=7, workers=cluster)

@@ -75,3 +75,13 @@ def test_a_device_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(TrainingError, match=rf"expected one that is there .* got {missing}"):
         make_accelerator(config(tmp_path, device=missing))
     assert make_accelerator(config(tmp_path, precision="fp32")).mixed_precision == "no"
+
+
+def test_a_forgotten_resume_keeps_the_old_checkpoint(tmp_path):
+    Loop(config(tmp_path), "run", Settings()).run(Counts())
+    before = (tmp_path / "state.pt").read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        Loop(config(tmp_path), "run", Settings()).run(Counts(killed_at=1))
+    assert (tmp_path / "state.pt.previous").read_bytes() == before
+    assert not (tmp_path / "state.pt").exists()
+    assert len((tmp_path / "metrics.jsonl.previous").read_text().splitlines()) == 5

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -220,6 +220,11 @@ class FrameReplay:
             found.append(np.stack([number[ok], env[ok]]))
             if sum(f.shape[1] for f in found) >= size:
                 return np.concatenate(found, axis=1)[:, :size]
+        if self._head > self.slots:
+            raise ReplayError(
+                f"the replay keeps {self.slots} steps an environment, fewer than what is sampled "
+                "at once needs: raise buffer_size"
+            )
         raise ReplayError(
             f"the replay holds {self._head} steps an environment, too few to sample from: add more"
         )
@@ -287,6 +292,15 @@ class FrameReplay:
         return True
 
 
+def _reserve(file: IO[bytes], size: int) -> None:
+    if hasattr(os, "posix_fallocate"):  # Linux
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    block = bytes(1 << 20)
+    for start in range(0, size, len(block)):
+        file.write(block[: size - start])
+
+
 def _array(folder: Path | None, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Zeros in memory, or a file of that size, which is opened if it is there."""
     if folder is None:
@@ -299,7 +313,7 @@ def _array(folder: Path | None, name: str, shape: tuple[int, ...], dtype: Any) -
             if file.tell() != size:
                 # reserved now: a disk that fills up later would kill the process at a write
                 os.ftruncate(file.fileno(), 0)
-                os.posix_fallocate(file.fileno(), 0, size)
+                _reserve(file, size)
     except OSError as error:
         raise ReplayError(
             f"cannot keep {size / 1e9:.1f} GB of replay in {path}: {error}. Choose another folder "

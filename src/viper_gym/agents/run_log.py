@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
 from viper_gym.errors import TrainingError
+from viper_gym.files import set_aside
 from viper_gym.optional import require
 
 
@@ -28,16 +30,24 @@ class RunLog:
         from torch.utils.tensorboard import SummaryWriter
 
         self._path = folder / "metrics.jsonl"
+        if not step:
+            set_aside(self._path)
         lines = self._path.read_text().splitlines() if self._path.exists() else []
-        kept = [x for x in lines if _step(x) <= step] if step else []
+        kept = [x for x in lines if _step(x) <= step]
         self._path.write_text("".join(x + "\n" for x in kept))
         self._wandb: Any = None
         if wandb_project:
             wandb = require("wandb", "wandb")
-            # the same folder is the same run, so that a resumed one goes on there
-            name = folder.resolve().name
+            # a resumed run goes on there; another folder of the same name is another run
+            kept_id = folder / "wandb_id"
+            if not step or not kept_id.exists():
+                kept_id.write_text(uuid4().hex[:12])
             self._wandb = wandb.init(
-                project=wandb_project, dir=folder, name=name, id=name, resume="allow"
+                project=wandb_project,
+                dir=folder,
+                name=folder.resolve().name,
+                id=kept_id.read_text(),
+                resume="allow",
             )
         self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 

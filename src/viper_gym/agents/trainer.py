@@ -22,8 +22,11 @@ from viper_gym.agents.evaluation import Player, play_episodes
 from viper_gym.agents.replay import FrameReplay, ReplayConfig
 from viper_gym.agents.run_log import Means, RunLog, at_end
 from viper_gym.errors import UNWRITABLE, TrainingError
+from viper_gym.files import set_aside
 
 MOSTLY_STILL = 0.9  # share of the later steps
+SHOWN_EVERY = 1.0  # seconds between calls of `on_progress` without figures
+EVALUATION_SEEDS = 2**30  # from here on: none that training comes to
 MakeEnvs = Callable[[int], VectorEnv]
 
 
@@ -91,7 +94,8 @@ class Trainer:
         make_envs: number -> vector environment with autoreset mode NEXT_STEP, uint8 pictures
             (H, W, 3) as observations, and bounded continuous or discrete actions.
         make_agent: (frame shape (H, W, 3), actions) -> agent.
-        on_progress: called with (step, total, metrics) after every log line.
+        on_progress: called with (step, total, metrics) after every log line, and without metrics
+            at the beginning and every second.
         film: called with (frames (T, H, W, 3), file stem) after an evaluation.
         relabel: rewards for finished episodes in the replay, instead of the environment's, which
             are logged as "task_return" and not learned from; "return" is always of what is.
@@ -134,9 +138,10 @@ class Trainer:
         given = config.gradient_steps
         self._updates_per_step = self.agent.updates_per_step if given is None else given
         self.step, self._seconds, self._best = 0, 0.0, -np.inf
+        self._shown = -np.inf
         self._rng = np.random.default_rng(config.seed)
         if saved is None:  # what an earlier run left is another run's
-            self._state.unlink(missing_ok=True)
+            set_aside(self._state)
             (config.out / "replay" / "replay.json").unlink(missing_ok=True)
         self.replay = FrameReplay(
             config.replay,
@@ -167,7 +172,9 @@ class Trainer:
         self._log = RunLog(c.out, self.step, c.wandb_project)
         started = saved = time.monotonic()
         before = self._seconds
-        frames, _ = self._envs.reset(seed=c.seed + self.step)
+        (c.out / "settings.json").write_text(json.dumps(json.loads(self._settings()), indent=2))
+        self._show()
+        frames = np.array(self._envs.reset(seed=c.seed + self.step)[0])
         player = self.agent.player(n)
         first, over = np.ones(n, bool), np.zeros(n, bool)
         returns, due, means = np.zeros(n), 0.0, Means()
@@ -189,7 +196,8 @@ class Trainer:
                     means.add({"return": self._label(int(i))})
             labelled = time.perf_counter()
             returns = np.where(over, 0.0, returns + rewards)
-            first, frames, over = over, following, (terminated | truncated) & ~over
+            # a copy: environments may write their next observations into the same memory
+            first, frames, over = over, np.array(following), (terminated | truncated) & ~over
             for i in np.flatnonzero(over):
                 means.add(at_end(infos, int(i)) | {self._returned: returns[i]})
             self.step += n
@@ -202,6 +210,7 @@ class Trainer:
             means.add({"seconds/act": acted - began, "seconds/env": played - acted})
             means.add({"seconds/relabel": labelled - played, "seconds/learn": learned - labelled})
             self._seconds = before + time.monotonic() - started
+            self._show()
             if self._every(c.log_every):
                 self._write(means.take("train"))
             if self._every(c.eval_every):
@@ -215,6 +224,11 @@ class Trainer:
         self._log.close()
         self._envs.close()
         return c.out
+
+    def _show(self) -> None:
+        if time.monotonic() - self._shown > SHOWN_EVERY:
+            self._shown = time.monotonic()
+            self._on_progress(self.step, self.config.total_timesteps, {})
 
     def _can_learn(self) -> bool:
         least = self.config.num_envs * self.agent.least_steps
@@ -236,7 +250,7 @@ class Trainer:
     def _evaluate(self) -> None:
         envs = self._make_eval_envs(self.config.eval_episodes)
         player = self.agent.player(envs.num_envs, deterministic=True)
-        seed = self.config.seed + 10_000
+        seed = self.config.seed + EVALUATION_SEEDS
         means, episodes = play_episodes(player, envs, self._actions, seed, self._returned)
         envs.close()
         if self._relabel is not None:
@@ -272,6 +286,7 @@ class Trainer:
             "seconds": self._seconds,
             "rng": json.dumps(self._rng.bit_generator.state),
             "settings": self._settings(),
+            "best": float(self._best),
             "agent": self.agent.state_dict(),
             "bonus": None if self._bonus() is None else self._bonus().state_dict(),
         }
@@ -330,6 +345,7 @@ class Trainer:
         if state.get("bonus") and self._bonus() is not None:
             self._bonus().load_state_dict(state["bonus"])
         self.step, self._seconds = state["step"], state["seconds"]
+        self._best = state.get("best", -np.inf)
         self._rng.bit_generator.state = json.loads(state["rng"])
         self.agent.load_state_dict(state["agent"])
 

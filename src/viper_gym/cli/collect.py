@@ -55,6 +55,7 @@ class Collect:
                     workers=workers,
                     suite=self.suite,
                     on_episode=partial(_tick_if_kept, tick),
+                    on_resume=tick.start_at,
                 )
             print(f"{task}: {len(paths)} episodes in {paths[0].parent}")
 

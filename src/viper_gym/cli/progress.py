@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 console = Console(stderr=True)
+_SPEED_OVER = 3600.0  # seconds; by default steps that take longer than 30 show no time left
+
+
+class Tick:
+    """Call it when one more is done."""
+
+    def __init__(self, bar: Progress, job: TaskID):
+        self._bar, self._job = bar, job
+
+    def __call__(self) -> None:
+        self._bar.advance(self._job)
+
+    def start_at(self, done: int) -> None:
+        """So many were done before: they say nothing of the speed."""
+        self._bar.reset(self._job, completed=done)
 
 
 @contextmanager
-def progress(label: str, total: int | None) -> Iterator[Any]:
-    with Progress(console=console) as bar:
-        job = bar.add_task(label, total=total)
-        yield lambda: bar.advance(job)
+def progress(label: str, total: int | None) -> Iterator[Tick]:
+    with Progress(console=console, speed_estimate_period=_SPEED_OVER) as bar:
+        yield Tick(bar, bar.add_task(label, total=total))

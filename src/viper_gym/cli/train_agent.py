@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -75,7 +76,16 @@ def train_agent(config: AgentTraining) -> Path:
     bar = progress_bar(console)
     job = bar.add_task(config.agent, total=config.trainer.total_timesteps, note="")
 
+    begun = False
+
     def on_progress(step: int, total: int, metrics: dict[str, float]) -> None:
+        nonlocal begun
+        if not begun:  # what a resumed run has behind it says nothing of its speed
+            begun = True
+            bar.reset(job, completed=step, note=f"step {step}")
+        if not metrics:
+            bar.update(job, completed=step)
+            return
         returns = {k: v for k, v in metrics.items() if k.endswith("return")}
         note = f"step {step} " + " ".join(f"{k} {v:.4g}" for k, v in returns.items())
         bar.update(job, completed=step, note=note)
@@ -167,7 +177,13 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
     task = spec.kwargs["task"]
     model = shared_reward_model(str(resolve(checkpoint, revision, task=task)), device, dtype)
     scale = kwargs.pop("reward_scale", "calibrated"), kwargs.pop("reward_clip", None)
-    model.scale(task, *scale)  # what does not fit is said before anything is played
+    paid = model.scale(task, *scale)  # what does not fit is said before anything is played
+    if suite == "atari" and paid.can_be_negative:
+        warnings.warn(
+            "games end episodes early and the VIPER reward can be negative: an agent may learn to "
+            "end them. Pass reward_clip calibrated, or bounds that are not negative",
+            stacklevel=2,
+        )
 
     try:
         bare: Any = gym.make(env, checkpoint=None, **kwargs).unwrapped  # a live reward looks, too

@@ -100,7 +100,7 @@ def play(job: Job) -> dict[str, Any]:
         episode.meta.update(
             task=job.task, behaviour=job.behaviour, note=plan.note, **env.preprocessing
         )
-        episode.save(Path(job.folder) / f"episode_{job.seed:07d}.npz")
+        episode.save(_file(Path(job.folder), job.seed))
     return line
 
 
@@ -114,6 +114,7 @@ def collect(
     workers: int | Workers = 2,
     suite: str = "dmc",
     on_episode: Callable[[dict[str, Any]], None] = lambda line: None,
+    on_resume: Callable[[int], None] = lambda kept: None,
 ) -> list[Path]:
     """Collect until `episodes` are kept; returns their files, in the order of seeds.
 
@@ -123,14 +124,14 @@ def collect(
             audit's episodes stay apart even there.
         workers: processes, 0 plays in this one; or `Workers`, for several calls.
         on_episode: called with each new index line, for progress.
+        on_resume: called once, with the number of episodes that are there already.
 
     Raises:
         UnknownTask: no such suite or task, or a behaviour that the suite lacks.
         TrainingError: more than 90 % of 40 or more episodes were rejected, nothing can be
             written, or workers die again and again.
     """
-    if behaviour in find_suite(suite).lacks:
-        raise UnknownTask(f"'{behaviour}' is nothing that suite '{suite}' can show")
+    _check(suite, task, behaviour)  # before a folder of that name is left for training to find
     folder = out / task / behaviour
     folder.mkdir(parents=True, exist_ok=True)
     _write_mask(suite, task, out)
@@ -145,7 +146,7 @@ def collect(
     def jobs() -> Iterator[Job]:
         for seed in ours:
             if seed not in done:
-                yield Job(task, behaviour, seed, str(folder), suite)
+                yield Job(task, behaviour, seed, str(folder.resolve()), suite)
         raise TrainingError(
             f"{task}: seeds {first_seed} to {ours.stop - 1} are used up, and {kept} of {episodes} "
             "episodes were kept: begin with an earlier seed"
@@ -153,6 +154,7 @@ def collect(
 
     def take(line: dict[str, Any]) -> None:
         nonlocal kept, tried
+        _check_shared(folder, line)
         done[line["seed"]] = line
         kept, tried = kept + line["kept"], tried + 1
         with index.open("a") as file:
@@ -164,6 +166,7 @@ def collect(
                 "do; is the oracle good enough?"
             )
 
+    on_resume(min(kept, episodes))
     source = jobs()
     try:
         with _workers(workers) as those:
@@ -179,13 +182,33 @@ def collect(
             "same again"
         ) from error
     kept_seeds = sorted(seed for seed, line in done.items() if line["kept"] and seed in ours)
-    return [folder / f"episode_{seed:07d}.npz" for seed in kept_seeds[:episodes]]
+    return [_file(folder, seed) for seed in kept_seeds[:episodes]]
+
+
+def _file(folder: Path, seed: int) -> Path:
+    return folder / f"episode_{seed:07d}.npz"
+
+
+def _check(suite: str, task: str, behaviour: str) -> None:
+    found = find_suite(suite)
+    if behaviour in found.lacks:
+        raise UnknownTask(f"'{behaviour}' is nothing that suite '{suite}' can show")
+    if task not in found.tasks:
+        raise UnknownTask(f"unknown {suite} task {task!r}; expected one of {sorted(found.tasks)}")
 
 
 def _workers(workers: int | Workers) -> AbstractContextManager[Workers]:
     if not isinstance(workers, int):
         return nullcontext(workers)
     return Processes(workers) if workers else nullcontext(InProcess())
+
+
+def _check_shared(folder: Path, line: dict[str, Any]) -> None:
+    if line["kept"] and not _file(folder, line["seed"]).exists():
+        raise TrainingError(
+            f"a worker recorded seed {line['seed']}, and {folder.resolve()} does not hold it: "
+            "machines have to share that folder"
+        )
 
 
 def _write_mask(suite: str, task: str, out: Path) -> None:
@@ -230,6 +253,6 @@ def read_index(index: Path) -> list[dict[str, Any]]:
             line = json.loads(text)
         except json.JSONDecodeError:
             continue
-        if not line["kept"] or (index.parent / f"episode_{line['seed']:07d}.npz").exists():
+        if not line["kept"] or _file(index.parent, line["seed"]).exists():
             lines.append(line)
     return lines

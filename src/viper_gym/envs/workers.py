@@ -96,7 +96,11 @@ class RayCluster:
     def map(self, function: Callable[[Job], Any], jobs: Sequence[Job]) -> Iterator[Any]:
         """Side by side, each job on one CPU."""
         remote = self._ray.remote(num_cpus=1, max_retries=ATTEMPTS)(function)
-        yield from map(self._ray.get, [remote.remote(job) for job in jobs])
+        for reference in [remote.remote(job) for job in jobs]:
+            try:
+                yield self._ray.get(reference)
+            except self._ray.exceptions.RayTaskError as error:
+                raise error.cause from error  # a full disk keeps its errno there only
 
 
 def _spawned(number: int) -> ProcessPoolExecutor:

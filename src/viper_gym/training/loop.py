@@ -27,7 +27,10 @@ from rich.progress import (
 from torch import nn
 
 from viper_gym.errors import TrainingError
+from viper_gym.files import set_aside
 from viper_gym.models.bf16 import bf16_is_fast
+
+_SPEED_OVER = 3600.0  # seconds; by default steps that take longer than 30 show no time left
 
 
 @dataclass(frozen=True)
@@ -134,14 +137,15 @@ class Loop:
         if c.resume and self._state_path.exists():
             self._load(trainable)
         else:  # another run's, which a kill before the first checkpoint must not go on with
-            self._state_path.unlink(missing_ok=True)
+            set_aside(self._state_path)
         self._cut_log()
         writer = SummaryWriter(str(c.out / "tensorboard"), purge_step=self.step)
         start, saved, begun = time.monotonic(), time.monotonic(), self._elapsed
         metrics: dict[str, float] = {}
         with progress_bar() as bar:
             total = 1000
-            job = bar.add_task(self.description, total=total, note="")
+            done = int(total * self._progress())
+            job = bar.add_task(self.description, total=total, completed=done, note="")
             while (progress := self._progress()) < 1.0:
                 metrics = trainable.train_step(self.step, progress)
                 self.step += 1
@@ -182,9 +186,11 @@ class Loop:
     def _cut_log(self) -> None:
         """Lines behind the step where the run goes on are of work that will be done again."""
         path = self.config.out / "metrics.jsonl"
+        if not self.step:
+            set_aside(path)
         lines = path.read_text().splitlines() if path.exists() else []
         whole = [x for x in lines if x.endswith("}")]  # a kill may have torn one
-        kept = [x for x in whole if json.loads(x)["step"] <= self.step] if self.step else []
+        kept = [x for x in whole if json.loads(x)["step"] <= self.step]
         path.write_text("".join(x + "\n" for x in kept))
 
     def _append(self, line: dict[str, float]) -> None:
@@ -262,6 +268,7 @@ def progress_bar(console: Console | None = None) -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
         console=console or Console(stderr=True),  # stdout is for results
+        speed_estimate_period=_SPEED_OVER,
     )
 
 

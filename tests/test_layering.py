@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "viper_gym"
-BASE = {"errors", "types", "optional", "files"}
+BASE = {"errors", "types", "optional", "files", "pictures"}
 ALLOWED = {
     "errors": set(),
     "types": set(),
     "optional": {"errors"},
     "files": set(),
+    "pictures": set(),
     "models": BASE,
     "data": BASE,
     "checkpoints": BASE | {"models"},

@@ -20,9 +20,10 @@ def require(module: str, extra: str, apart: bool = False) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        missing = getattr(error, "name", None) or module
+        missing = isinstance(error, ModuleNotFoundError)
+        why = f"'{error.name or module}' is missing" if missing else str(error)
         where = " in an environment of its own (it needs older versions)" if apart else ""
         raise DependencyNotInstalled(
-            f"'{module}' could not be imported ('{missing}' is missing). "
+            f"'{module}' could not be imported ({why}). "
             f'Run{where}: pip install "viper-gym[{extra}]"'
         ) from error

@@ -18,6 +18,9 @@ INFO_RETURN = "viper/return"
 INFO_TASK_RETURN = "viper/task_return"
 INFO_TIME_SHARE = "viper/time_share"
 
+RESIZED = "resized_from"
+"""key of what is recorded of videos: [height, width] that `pictures.resize` was given"""
+
 
 class StateReader(Protocol):
     """An environment whose low-dimensional state can be read (what oracles act on)."""

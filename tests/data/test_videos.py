@@ -92,8 +92,8 @@ def test_a_movie_is_resized_as_it_is_read(tmp_path, monkeypatch):
     write_mp4(tmp_path / "v.mp4", frames(10, size=64))
     read, order = videos._movie, []
     monkeypatch.setattr(videos, "_movie", lambda path: (order.append("r") or f for f in read(path)))
-    resize = videos._resize
-    monkeypatch.setattr(videos, "_resize", lambda *x: order.append("s") or resize(*x))
+    resize = videos.resize
+    monkeypatch.setattr(videos, "resize", lambda *x: order.append("s") or resize(*x))
     assert read_video(tmp_path / "v.mp4", 32).frames.shape == (10, 32, 32, 3)
     assert "".join(order) == "rs" * 10
 
@@ -101,7 +101,8 @@ def test_a_movie_is_resized_as_it_is_read(tmp_path, monkeypatch):
 def test_gif_is_read_and_resized(tmp_path):
     images = [Image.fromarray(np.full((40, 60, 3), 30 * i, np.uint8)) for i in range(4)]
     images[0].save(tmp_path / "v.gif", save_all=True, append_images=images[1:])
-    assert read_video(tmp_path / "v.gif", 32).frames.shape == (4, 32, 32, 3)
+    video = read_video(tmp_path / "v.gif", 32)
+    assert video.frames.shape == (4, 32, 32, 3) and video.meta["resized_from"] == [40, 60]
 
 
 def test_pictures_of_sixteen_bits_are_scaled(tmp_path):

@@ -80,6 +80,16 @@ def test_ranges_missing_packages_and_missing_extras():
     assert judged(("torch>=2.4",), torch="2.13.0+cpu") == []
 
 
+def test_dm_control_beside_an_older_mujoco_is_a_problem():
+    """`pip install metaworld==3.1.1` replaces mujoco."""
+    asks = ["numpy", "mujoco>=3.16.0"]
+    old = {"dm-control": "1.0.49", "mujoco": "3.3.0"}
+    (finding,) = versions.judge_dm_control(old, asks)
+    assert finding.status == "problem" and "3.3.0 is installed" in finding.found
+    assert not versions.judge_dm_control({**old, "mujoco": "3.16.0"}, asks)
+    assert not versions.judge_dm_control({**old, "dm-control": None}, asks)
+
+
 def test_the_versions_of_this_environment_are_fine():
     assert "problem" not in statuses(versions.check())
 

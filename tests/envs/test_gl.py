@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from viper_gym.envs.gl import configure_headless_gl
+from viper_gym.envs.gl import configure_headless_gl, require_simulator
+from viper_gym.errors import DependencyNotInstalled
 
 pytest.importorskip("dm_control")
 
@@ -39,3 +40,26 @@ def test_where_mujoco_draws_by_itself_no_library_is_asked_for(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
     assert configure_headless_gl() == "" and "MUJOCO_GL" not in os.environ
+
+
+@pytest.mark.parametrize("task", ["dmc-cup_catch", "metaworld-door_close"])
+@pytest.mark.parametrize(
+    "broken", [{"MUJOCO_GL": "foo"}, {"__EGL_VENDOR_LIBRARY_FILENAMES": "/nonexistent.json"}]
+)
+def test_opengl_that_does_not_load_is_not_a_missing_package(task, broken):
+    """A library without a driver, as in many containers: simulators fail as they are imported."""
+    code = (
+        "import gymnasium as gym, viper_gym\n"
+        "from viper_gym.errors import RenderingUnavailable\n"
+        f"try: gym.make('viper/{task}-v0').reset()\n"
+        "except RenderingUnavailable as error: print(error)\n"
+    )
+    environ = {**os.environ, "MUJOCO_GL": "egl", "PYOPENGL_PLATFORM": "egl", **broken}
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, capture_output=True, text=True, env=environ)
+    assert "libosmesa6" in done.stdout, done.stderr
+
+
+def test_a_package_that_is_missing_gets_the_pip_line():
+    with pytest.raises(DependencyNotInstalled, match=r"'nonsense' is missing.*viper-gym\[dmc\]"):
+        require_simulator("nonsense.suite", "dmc")

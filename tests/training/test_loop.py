@@ -85,3 +85,13 @@ def test_a_forgotten_resume_keeps_the_old_checkpoint(tmp_path):
     assert (tmp_path / "state.pt.previous").read_bytes() == before
     assert not (tmp_path / "state.pt").exists()
     assert len((tmp_path / "metrics.jsonl.previous").read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize("content", [b"nothing of the kind", b""])
+def test_a_foreign_checkpoint_is_named(tmp_path, content):
+    (tmp_path / "state.pt").write_bytes(content)
+    with pytest.raises(TrainingError, match=r"state\.pt is damaged or foreign"):
+        Loop(config(tmp_path, resume=True), "run", Settings()).run(Counts())
+    torch.save({"other": 1}, tmp_path / "state.pt")
+    with pytest.raises(TrainingError, match=r"state\.pt is damaged or foreign"):
+        Loop(config(tmp_path, resume=True), "run", Settings()).run(Counts())

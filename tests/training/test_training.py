@@ -11,7 +11,7 @@ import torch
 from viper_gym.checkpoints.bundle import load_bundle, load_tokenizer, save_tokenizer
 from viper_gym.data.episodes import Episode
 from viper_gym.data.masks import write_mask
-from viper_gym.errors import TrainingError
+from viper_gym.errors import CheckpointError, TrainingError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.models.discriminator import DiscriminatorConfig
 from viper_gym.models.frames import to_input
@@ -242,6 +242,26 @@ def test_resume_with_other_videos_is_refused(data, tokenizer, tmp_path):
         train_video_model(video_config(more, tokenizer, out, 6, resume=True))
     with pytest.raises(TrainingError, match=r"other settings: videos.*12 videos.*13 videos"):
         train_tokenizer(tokenizer_config(more, tmp_path / "tokenizer", 6, resume=True))
+
+
+def test_the_size_that_all_videos_of_a_task_were_resized_from_is_recorded(caplog):
+    def of(*sizes):
+        return [Episode(moving_square(5, 0), None, {"resized_from": s} if s else {}) for s in sizes]
+
+    found = recorded_preprocessing({"a": of([40, 60], [40, 60]), "b": of(None)})
+    assert found == {"a": {"resized_from": [40, 60]}, "b": {}} and not caplog.records
+    assert recorded_preprocessing({"a": of([40, 60], None)}) == {"a": {}}
+    assert "several sizes" in caplog.text
+
+
+def test_a_damaged_tokenizer_is_named(tokenizer, tmp_path):
+    for text, named in (
+        ("{", "damaged or foreign"),
+        ('{"tokenizer_type": "x", "tasks": []}', "'x'"),
+    ):
+        (tmp_path / "tokenizer.json").write_text(text)
+        with pytest.raises(CheckpointError, match=named):
+            load_tokenizer(tmp_path)
 
 
 def test_videos_recorded_in_two_ways_are_refused(data, tokenizer, tmp_path):

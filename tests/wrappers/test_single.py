@@ -14,6 +14,7 @@ from conftest import SIZE, CodedEnv, coded_frame, random_video_model, toy_bundle
 from viper_gym.errors import CheckpointError, FrameMismatch, PreprocessingMismatch, UnknownTask
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.wrappers.frames import FrameInInfo
+from viper_gym.wrappers.preprocessing import check_preprocessing
 from viper_gym.wrappers.single import ViperRewardWrapper
 from viper_gym.wrappers.vector import ViperVectorRewardWrapper
 
@@ -253,3 +254,43 @@ def test_a_frame_in_info_is_scored_and_taken_out():
 
     assert played(FrameInInfo(Grey())) == pytest.approx(played(CodedEnv()))
     assert played(Grey()) != pytest.approx(played(CodedEnv()))
+
+
+class Larger(gym.ObservationWrapper):
+    """Renders at another size, of other proportions."""
+
+    def __init__(self, env, height, width):
+        super().__init__(env)
+        self.height, self.width = height, width
+        self.observation_space = gym.spaces.Box(0, 255, (height, width, 3), np.uint8)
+
+    def observation(self, observation):
+        rows = np.repeat(observation, self.height // SIZE, 0)
+        return np.repeat(rows, self.width // SIZE, 1)
+
+
+def test_frames_of_the_size_that_videos_were_resized_from_are_resized_as_they_were():
+    expected = play(ViperRewardWrapper(CodedEnv(), reward_model(), "a", reward_scale="raw"))
+    model = reward_model()
+    model.config.preprocessing["a"] = {"resized_from": [2 * SIZE, 4 * SIZE]}
+    large = ViperRewardWrapper(
+        Larger(CodedEnv(), 2 * SIZE, 4 * SIZE), model, "a", reward_scale="raw"
+    )
+    assert [r for r, _ in play(large)[0]] == [r for r, _ in expected[0]]
+    other = ViperRewardWrapper(Larger(CodedEnv(), 2 * SIZE, 2 * SIZE), model, "a")
+    with pytest.raises(FrameMismatch, match="or at that of its training videos"):
+        other.reset()
+
+
+@pytest.mark.parametrize("side", ["free_camera", "see_through"])
+def test_a_view_that_only_one_side_has_is_a_mismatch(side):
+    for recorded, actual in (({side: [1]}, {}), ({}, {side: [1]})):
+        with pytest.raises(PreprocessingMismatch, match=side):
+            check_preprocessing({"camera": 0, **actual}, {"camera": 0, **recorded}, "a")
+    check_preprocessing({"camera": 0}, {"fovy": 3.0}, "a")
+
+
+def test_what_belongs_to_loading_is_refused_for_a_loaded_model():
+    for option in ({"device": "cuda:7"}, {"dtype": "bf16"}, {"revision": "abc"}):
+        with pytest.raises(ValueError, match="this model is loaded already"):
+            ViperRewardWrapper(CodedEnv(), reward_model(), "a", **option)

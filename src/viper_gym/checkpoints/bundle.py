@@ -345,9 +345,16 @@ def load_tokenizer(folder: Path) -> SavedTokenizer:
         raise CheckpointError(
             f"{path}: missing; run `viper-gym train tokenizer --out {folder}` first"
         )
-    data = json.loads(path.read_text())
-    kind = data["tokenizer_type"]
+    try:
+        data = json.loads(path.read_text())
+        kind, tasks = data["tokenizer_type"], tuple(data["tasks"])
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged or foreign: {error!r}") from error
+    if kind not in _TOKENIZERS:
+        raise CheckpointError(
+            f"{path}: expected a tokenizer of {sorted(_TOKENIZERS)}, got {kind!r}"
+        )
     config = from_dict(_TOKENIZERS[kind][0], data["tokenizer"], str(path))
     tokenizer = _TOKENIZERS[kind][1](config)
     load_weights(tokenizer, Path(folder) / TOKENIZER)
-    return SavedTokenizer(kind, tuple(data["tasks"]), data.get("masks", {}), frozen(tokenizer))
+    return SavedTokenizer(kind, tasks, data.get("masks", {}), frozen(tokenizer))

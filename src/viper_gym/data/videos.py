@@ -19,6 +19,8 @@ from PIL import Image
 from viper_gym.data.episodes import Episode
 from viper_gym.data.masks import load_masks
 from viper_gym.errors import VideoDataError
+from viper_gym.pictures import resize
+from viper_gym.types import RESIZED
 
 logger = logging.getLogger("viper_gym")
 
@@ -37,8 +39,8 @@ def read_video(path: Path, image_size: int | None = None) -> Episode:
     """Read one video: an npz, a movie file or a folder of pictures.
 
     Args:
-        image_size: resize movies and pictures to this square size by area averaging; npz
-            frames are taken as they are.
+        image_size: resize movies and pictures to this square size by area averaging (`meta` then
+            says what from); npz frames are taken as they are.
 
     Raises:
         VideoDataError: unreadable, or no frame in it.
@@ -48,32 +50,39 @@ def read_video(path: Path, image_size: int | None = None) -> Episode:
     try:
         pictures = _pictures(path) if path.is_dir() else _movie(path)
         # each at once: a movie at its own size may not fit in memory
-        frames = [f if image_size is None else _resize(f, image_size) for f in pictures]
+        sizes: set[tuple[int, ...]] = set()
+        frames = [_noted(f, sizes, image_size) for f in pictures]
     except VideoDataError:
         raise
     except (OSError, ValueError, EOFError) as error:
         raise VideoDataError(f"{path}: not a readable video ({error})") from error
     if not frames:
         raise VideoDataError(f"{path}: no frame in it")
-    if len({frame.shape for frame in frames}) > 1:
+    if len(sizes) > 1:
         raise VideoDataError(f"{path}: frames of different sizes")
-    return Episode(np.stack(frames), None, {"source": path.name})
+    size = list(sizes.pop()[:2])
+    same = image_size is None or size == [image_size, image_size]
+    return Episode(
+        np.stack(frames), None, {"source": path.name, **({} if same else {RESIZED: size})}
+    )
 
 
-def _resize(frame: np.ndarray, size: int) -> np.ndarray:
-    if frame.shape[:2] == (size, size):
-        return frame
-    return np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BOX))
+def _noted(frame: np.ndarray, sizes: set[tuple[int, ...]], size: int | None) -> np.ndarray:
+    sizes.add(frame.shape)
+    return frame if size is None else resize(frame, size)
 
 
 def _movie(path: Path) -> Iterator[np.ndarray]:
     import av
 
-    with av.open(str(path)) as container:
-        if not container.streams.video:
-            raise VideoDataError(f"{path}: no picture in it, only sound")
-        for frame in container.decode(video=0):
-            yield frame.to_ndarray(format="rgb24")
+    try:
+        with av.open(str(path)) as container:
+            if not container.streams.video:
+                raise VideoDataError(f"{path}: no picture in it, only sound")
+            for frame in container.decode(video=0):
+                yield frame.to_ndarray(format="rgb24")
+    except av.FFmpegError as error:  # not all of them are OSErrors
+        raise VideoDataError(f"{path}: not a readable video ({error})") from error
 
 
 def _pictures(folder: Path) -> Iterator[np.ndarray]:

@@ -17,7 +17,7 @@ def check(timeout: float, folder: str | None = None) -> list[Finding]:
 
     Args:
         timeout: seconds.
-        folder: of a bundle that knows cartpole_swingup; the bundled one if left out.
+        folder: of a bundle that knows cartpole_swingup; that of its id if left out.
     """
     if find_spec("dm_control") is None:
         todo = 'for dm_control tasks: pip install "viper-gym[dmc]"'
@@ -39,13 +39,13 @@ def play(folder: str = "") -> dict[str, float]:
     """
     import numpy as np
 
-    from viper_gym.checkpoints.resolve import bundled_folder
+    from viper_gym.checkpoints.resolve import resolve
     from viper_gym.envs.dmc import DMCEnv
     from viper_gym.envs.oracle import Oracle
     from viper_gym.wrappers.single import ViperRewardWrapper
 
     bare, oracle = DMCEnv(TASK), Oracle(TASK)
-    env = ViperRewardWrapper(bare, folder or bundled_folder("dmc"), TASK)
+    env = ViperRewardWrapper(bare, folder or resolve("dmc", task=TASK), TASK)
 
     def rewards(expert: bool, steps: int) -> np.ndarray:
         env.reset(seed=0)

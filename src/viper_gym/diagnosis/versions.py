@@ -115,7 +115,32 @@ def check() -> list[Finding]:
                 "pip install -e .",
             )
         )
-    return [*findings, *judge(versions, requirements)]
+    return [*findings, *judge(versions, requirements), *judge_dm_control(versions)]
+
+
+def judge_dm_control(
+    versions: Mapping[str, str | None], requires: Sequence[str] | None = None
+) -> list[Finding]:
+    """Each dm_control wants the mujoco of its day, which another package may have replaced.
+
+    Args:
+        requires: what it asks for, as its metadata has it; None reads them.
+    """
+    if versions.get("dm-control") is None or versions.get("mujoco") is None:
+        return []
+    lines = metadata.requires("dm-control") if requires is None else requires
+    asked = [r for r in map(Requirement, lines or []) if r.name == "mujoco"]
+    return [
+        Finding(
+            "versions",
+            "problem",
+            f"dm_control {versions['dm-control']} asks for mujoco {r.specifier}, "
+            f"{versions['mujoco']} is installed",
+            'pip install "mujoco==3.16.0" "dm_control==1.0.49", or a second environment',
+        )
+        for r in asked
+        if not r.specifier.contains(str(versions["mujoco"]), prereleases=True)
+    ]
 
 
 def judge(versions: Mapping[str, str | None], requirements: Sequence[Requirement]) -> list[Finding]:

@@ -14,10 +14,9 @@ import gymnasium as gym
 import numpy as np
 
 from viper_gym.envs.drawn_env import DrawnEnv
-from viper_gym.envs.gl import configure_headless_gl
+from viper_gym.envs.gl import configure_headless_gl, require_simulator
 from viper_gym.envs.mujoco_view import SceneRenderer, bodies_hidden
 from viper_gym.envs.tasks import View, dmc_task
-from viper_gym.optional import require
 
 
 class DMCEnv(DrawnEnv):
@@ -36,7 +35,7 @@ class DMCEnv(DrawnEnv):
     Raises:
         UnknownTask: no such task.
         DependencyNotInstalled: dm_control is missing.
-        RenderingUnavailable: no OpenGL backend works (at the first frame).
+        RenderingUnavailable: no OpenGL backend works (said here or at the first frame).
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class DMCEnv(DrawnEnv):
         spec = dmc_task(task)
         super().__init__(task, spec, observation, view, render_quality, action_repeat, render_mode)
         configure_headless_gl()
-        suite = require("dm_control.suite", extra="dmc")
+        suite = require_simulator("dm_control.suite", extra="dmc")
         absl_logger = logging.getLogger("absl")
         level = absl_logger.level
         absl_logger.setLevel(logging.ERROR)  # cheetah's XML warns of a deprecation at every load

@@ -7,8 +7,10 @@ import importlib
 import os
 import sys
 from contextlib import suppress
+from types import ModuleType
 
-from viper_gym.errors import RenderingUnavailable
+from viper_gym.errors import DependencyNotInstalled, RenderingUnavailable
+from viper_gym.optional import require
 
 _READS_MUJOCO_GL = {"mujoco.rendering.classic.gl_context", "mujoco.gl_context"}
 APT_LINE = "apt-get install -y libegl1 libgl1 libosmesa6"
@@ -59,9 +61,27 @@ def _load_triton() -> None:
         importlib.import_module("triton")
 
 
-def could_not_draw(error: Exception) -> RenderingUnavailable:
+def require_simulator(module: str, extra: str, apart: bool = False) -> ModuleType:
+    """`optional.require` for what loads OpenGL as it is imported.
+
+    Raises:
+        DependencyNotInstalled: it is not installed.
+        RenderingUnavailable: it is, and OpenGL does not load.
+    """
+    try:
+        return require(module, extra, apart)
+    except DependencyNotInstalled as error:
+        if isinstance(error.__cause__, ModuleNotFoundError):
+            raise
+        raise could_not_draw(error.__cause__ or error) from error
+    except Exception as error:  # a missing library ends in errors of every kind
+        raise could_not_draw(error) from error
+
+
+def could_not_draw(error: BaseException) -> RenderingUnavailable:
     """What to raise where the first frame of an environment fails: which library to install."""
     return RenderingUnavailable(
         f"could not draw a frame ({type(error).__name__}: {error}). "
-        f"Install a software renderer: {APT_LINE}"
+        f"Install a software renderer: {APT_LINE} (MUJOCO_GL=osmesa takes it); `viper-gym doctor` "
+        "says more"
     )

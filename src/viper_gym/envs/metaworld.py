@@ -17,7 +17,7 @@ import gymnasium as gym
 import numpy as np
 
 from viper_gym.envs.drawn_env import DrawnEnv
-from viper_gym.envs.gl import configure_headless_gl
+from viper_gym.envs.gl import configure_headless_gl, require_simulator
 from viper_gym.envs.mujoco_view import SceneRenderer
 from viper_gym.envs.tasks import View
 from viper_gym.errors import UnknownTask
@@ -96,7 +96,7 @@ class MetaWorldEnv(DrawnEnv):
     Raises:
         UnknownTask: no such task.
         DependencyNotInstalled: metaworld is missing.
-        RenderingUnavailable: no OpenGL backend works (at the first frame).
+        RenderingUnavailable: no OpenGL backend works (said here or at the first frame).
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class MetaWorldEnv(DrawnEnv):
         spec = metaworld_task(task)
         super().__init__(task, spec, observation, view, render_quality, action_repeat, render_mode)
         configure_headless_gl()
-        environments = require("metaworld.env_dict", extra="metaworld")
+        environments = require_simulator("metaworld.env_dict", extra="metaworld")
         self._env = environments.ALL_V3_ENVIRONMENTS[spec.name]()
         self._show_goal()
         self._steps = 0

@@ -18,11 +18,10 @@ import gymnasium as gym
 import numpy as np
 
 from viper_gym.envs.drawn_env import DrawnEnv
-from viper_gym.envs.gl import configure_headless_gl
+from viper_gym.envs.gl import configure_headless_gl, require_simulator
 from viper_gym.envs.mujoco_view import SceneRenderer
 from viper_gym.envs.tasks import View
 from viper_gym.errors import UnknownTask
-from viper_gym.optional import require
 
 STEPS = 200  # control steps of 1/20 s; the scripts need 40 to 140
 RATE = 20  # Hz
@@ -85,7 +84,7 @@ class RobosuiteEnv(DrawnEnv):
     Raises:
         UnknownTask: no such task.
         DependencyNotInstalled: robosuite is missing.
-        RenderingUnavailable: no OpenGL backend works (at the first frame).
+        RenderingUnavailable: no OpenGL backend works (said here or at the first frame).
     """
 
     def __init__(
@@ -154,7 +153,7 @@ class RobosuiteEnv(DrawnEnv):
 def _make(spec: RobosuiteTask) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        robosuite = require("robosuite", extra="robosuite", apart=True)
+        robosuite = require_simulator("robosuite", extra="robosuite", apart=True)
         # it warns of every part that an arm does not have
         logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
         controller = robosuite.load_composite_controller_config(

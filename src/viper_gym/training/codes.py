@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,9 @@ from viper_gym.errors import TrainingError
 from viper_gym.models.frames import to_input
 from viper_gym.models.patch_vq import PatchVQ
 from viper_gym.models.tokenizer import FrameTokenizer
+from viper_gym.types import RESIZED
+
+logger = logging.getLogger("viper_gym")
 
 PREPROCESSING_KEYS = (
     "image_size",
@@ -102,6 +106,14 @@ def recorded_preprocessing(
     found: dict[str, dict[str, Any]] = {}
     for task, items in episodes.items():
         known = found.setdefault(task, {})
+        sizes = [e.meta.get(RESIZED) for e in items]
+        if sizes[0] and all(size == sizes[0] for size in sizes):
+            known[RESIZED] = sizes[0]  # frames of that size are resized in use, too
+        elif any(sizes):
+            logger.warning(
+                "%s: videos of several sizes were resized to one; render at the model's own size",
+                task,
+            )
         for key in PREPROCESSING_KEYS:
             for meta in (e.meta for e in items if key in e.meta):
                 if meta[key] != known.setdefault(key, meta[key]):

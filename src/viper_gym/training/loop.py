@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -203,6 +204,8 @@ class Loop:
             "elapsed": self._elapsed,
             "settings": json.dumps(self._settings),
             "random": torch.get_rng_state(),
+            # dropout and codebook restarts on a GPU draw from its own
+            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "modules": {k: full_state(m) for k, m in trainable.modules.items()},
             "optimizers": {k: o.state_dict() for k, o in trainable.optimizers.items()},
         }
@@ -217,8 +220,14 @@ class Loop:
             raise TrainingError(f"cannot write to {self.config.out}: {error}. {kept}") from error
 
     def _load(self, trainable: Trainable) -> None:
-        state = torch.load(self._state_path, map_location="cpu", weights_only=True)
-        saved = json.loads(state["settings"])
+        try:
+            state = torch.load(self._state_path, map_location="cpu", weights_only=True)
+            saved = json.loads(state["settings"])
+        except (RuntimeError, UnpicklingError, EOFError, KeyError, TypeError) as error:
+            raise TrainingError(
+                f"{self._state_path} is damaged or foreign: {error!r}. Train anew without resume, "
+                "or in another folder"
+            ) from error
         different = sorted(k for k in saved if saved[k] != self._settings.get(k))
         if different:
             raise TrainingError(
@@ -227,6 +236,8 @@ class Loop:
             )
         self.step, self._elapsed = state["step"], state["elapsed"]
         torch.set_rng_state(state["random"])
+        if len(state.get("random_cuda", [])) == torch.cuda.device_count() > 0:
+            torch.cuda.set_rng_state_all(state["random_cuda"])
         for name, module in trainable.modules.items():
             if name in state["modules"]:  # what a newer version keeps starts anew
                 load_full_state(module, state["modules"][name])

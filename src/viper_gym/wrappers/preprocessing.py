@@ -18,10 +18,14 @@ def check_preprocessing(actual: dict[str, Any] | None, recorded: dict[str, Any],
     """
     if actual is None:
         return
+    keys = set(recorded) & set(actual)
+    if "camera" in keys:  # who says where it looks from says these only where they are so
+        keys |= (recorded.keys() | actual.keys()) & {"free_camera", "see_through"}
     different = [
-        f"{key}: the model was trained with {recorded[key]!r}, the environment has {actual[key]!r}"
-        for key in sorted(set(recorded) & set(actual))
-        if recorded[key] != actual[key]
+        f"{key}: the model was trained with {recorded.get(key)!r}, the environment has "
+        f"{actual.get(key)!r}"
+        for key in sorted(keys)
+        if recorded.get(key) != actual.get(key)
     ]
     if different:
         raise PreprocessingMismatch(

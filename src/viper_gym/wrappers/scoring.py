@@ -21,7 +21,8 @@ from viper_gym.likelihood.frame_stream import FrameStream
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import Clip, RewardScale, ScaleKind, check_scale
 from viper_gym.likelihood.shared import shared_reward_model
-from viper_gym.types import Bonus, RewardTerms
+from viper_gym.pictures import resize
+from viper_gym.types import RESIZED, Bonus, RewardTerms
 from viper_gym.wrappers.exploration import Explorer
 from viper_gym.wrappers.preprocessing import check_preprocessing
 
@@ -74,6 +75,11 @@ class Scorer:
         self._model: VideoRewardModel | None = None
         self.config: BundleConfig
         if isinstance(checkpoint, VideoRewardModel):
+            if (o.revision, o.device, o.dtype) != (None, "auto", "auto"):
+                raise ValueError(
+                    "revision, device and dtype belong to `VideoRewardModel.from_pretrained`: this "
+                    "model is loaded already"
+                )
             self._model, self.config = checkpoint, checkpoint.config
         else:
             folder = resolve(checkpoint, o.revision, task=tasks)
@@ -145,6 +151,7 @@ class Scorer:
         began = time.perf_counter()
         self._stream.reset(envs)
         which = np.flatnonzero(envs)
+        frames = self._fit(frames, which)
         self._stream.score(frames, which)
         if self._explorer is not None:
             self._explorer.reset(which, frames, self._stream.features(which))
@@ -174,6 +181,7 @@ class Scorer:
         began = time.perf_counter()
         o = self._options
         which = np.arange(len(self.tasks)) if envs is None else envs
+        frames = self._fit(frames, which)
         log_prob = self._stream.score(frames, envs).astype(np.float64)
         context = self._stream.context_frames(envs)
         viper = np.array(
@@ -189,6 +197,16 @@ class Scorer:
         total = viper + bonus + o.task_reward_weight * task
         self._spent += time.perf_counter() - began
         return RewardTerms(log_prob, viper, bonus, task, total)
+
+    def _fit(self, frames: np.ndarray, envs: np.ndarray) -> np.ndarray:
+        """Resize frames (m, H, W, 3) of the size that the training videos were resized from."""
+        size, came = self.model.image_size, list(frames.shape[1:3])
+        if came == [size, size] or frames.dtype != np.uint8:  # the latter is refused behind this
+            return frames
+        known = (self.config.preprocessing.get(str(self.tasks[i]), {}) for i in envs)
+        if all(recorded.get(RESIZED) == came for recorded in known):
+            return np.stack([resize(frame, size) for frame in frames])
+        return frames
 
     def warn_of_termination(self) -> None:
         """Once: an early end under a reward that can be negative teaches to end early."""

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import small_bundle
+from conftest import random_video_model, small_bundle, toy_bundle
 from viper_gym.checkpoints.bundle import save_bundle
 from viper_gym.checkpoints.index import read_index
 from viper_gym.data.episodes import Episode
@@ -127,6 +127,7 @@ def test_bad_input_is_one_named_error(tmp_path):
     Episode(np.zeros((1, 64, 64, 3), np.uint8)).save(tmp_path / "one.npz")
     Episode(np.zeros((9, 32, 32, 3), np.uint8)).save(tmp_path / "small.npz")
     Episode(np.zeros((4, 64, 64, 3), np.uint8)).save(tmp_path / "short.npz")
+    save_bundle(toy_bundle(random_video_model(classes=1), tasks=("walk",)), own := tmp_path / "own")
     cases = {
         ("score", tmp_path / "one.npz"): "VideoDataError",
         ("score", tmp_path / "small.npz", "--task", "cup_catch"): "FrameMismatch",
@@ -145,6 +146,15 @@ def test_bad_input_is_one_named_error(tmp_path):
         ("evaluate", "--suite", "atari", "--calibrate", "--window", "99"): "must be in 1 … 4",
         ("evaluate", "--episodes", tmp_path, "--out", tmp_path / "one.npz"): "one.npz: ",
         ("train", "tokenizer", "--data", tmp_path / "nothing"): "VideoDataError",
+        ("train", "tokenizer", "--steps", "0"): "steps: expected more than 0, got 0",
+        ("train", "tokenizer", "--batch-size", "0"): "batch_size: expected more than 0, got 0",
+        ("train", "video-model", "--max-minutes", "0"): "max_minutes: expected more than 0",
+        ("train", "agent", "--env-kwargs", "hold", "0"): "held for at least one step, got 0",
+        ("collect", "--episodes", "0"): "episodes: expected more than 0, got 0",
+        ("collect", "--workers", "-1"): "workers: expected processes",
+        ("collect", "--tasks", "swingup"): "UnknownTask",
+        ("evaluate", "--checkpoint", own): "has tasks of no suite (walk): give recorded episodes",
+        ("evaluate", "--calibrate"): "expected one checkpoint, the tasks are of dmc, dmc-2",
     }
     for arguments, name in cases.items():
         done = viper(*arguments, cwd=tmp_path)
@@ -155,15 +165,17 @@ def test_bad_input_is_one_named_error(tmp_path):
 def test_evaluate_a_folder_of_ones_own(episode, tmp_path):
     from shutil import copy
 
-    for i, behaviour in enumerate(("expert", "expert", "random")):
-        target = tmp_path / "own" / "cartpole_swingup" / behaviour
-        target.mkdir(parents=True, exist_ok=True)
-        copy(episode, target / f"{i}.npz")
-    done = viper(
-        "evaluate", "--episodes", tmp_path / "own", "--tasks", "cartpole_swingup",
-        "--out", tmp_path / "out", "--json",
-    )  # fmt: skip
-    figures = json.loads(done.stdout)["tasks"]["cartpole_swingup"]
+    for task in ("cartpole_swingup", "cup_catch"):  # two bundles; the folder says which tasks
+        for i, behaviour in enumerate(("expert", "expert", "random", "standing")):
+            target = tmp_path / "own" / task / behaviour
+            target.mkdir(parents=True, exist_ok=True)
+            copy(episode, target / f"{i}.npz")
+    done = viper("evaluate", "--episodes", tmp_path / "own", "--out", tmp_path / "out", "--json")
+    assert "nothing is made of standing; the names that are judged are agent, " in done.stderr
+    audits = json.loads(done.stdout)
+    assert set(audits["tasks"]) == {"cartpole_swingup", "cup_catch"}
+    assert json.loads((tmp_path / "out" / "audit.json").read_text()) == audits
+    figures = audits["tasks"]["cartpole_swingup"]
     assert figures["auroc_random"] == 0.5  # the "random" episode is the expert's own
     assert "agent" not in figures["beats"]
     assert (tmp_path / "out" / "cartpole_swingup_rewards.png").exists()
@@ -181,6 +193,8 @@ def test_evaluate_what_an_agent_did(episode, tmp_path):
     )  # fmt: skip
     figures = json.loads(viper(*arguments, tmp_path / "agents").stdout)["tasks"]["cartpole_swingup"]
     assert figures["beats"]["agent"] == 1.0 and figures["episodes"]["agent"] == 1
+    Episode(frames[:, :32, :32]).save(tmp_path / "small/cartpole_swingup/0.npz")
+    assert "expected frames of 64 x 64, got 32 x 32" in viper(*arguments, tmp_path / "small").stderr
     done = viper(*arguments, tmp_path / "own" / "nowhere")
     assert done.returncode == 2 and "expected videos of agents" in done.stderr
 

@@ -67,3 +67,14 @@ class TrainingError(ViperGymError, RuntimeError):
 
 class ReplayError(ViperGymError, RuntimeError):
     """A replay cannot be kept (no space, another shape), or holds nothing to sample yet."""
+
+
+def require_positive(**values: float | None) -> None:
+    """Settings that have to be above 0; None is none.
+
+    Raises:
+        TrainingError: naming the first that is not.
+    """
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise TrainingError(f"{name}: expected more than 0, got {value}")

@@ -21,7 +21,7 @@ from viper_gym.agents.actions import ActionCodec
 from viper_gym.agents.evaluation import Player, play_episodes
 from viper_gym.agents.replay import FrameReplay, ReplayConfig
 from viper_gym.agents.run_log import Means, RunLog, at_end
-from viper_gym.errors import UNWRITABLE, TrainingError
+from viper_gym.errors import UNWRITABLE, TrainingError, require_positive
 from viper_gym.files import set_aside
 
 MOSTLY_STILL = 0.9  # share of the later steps
@@ -84,6 +84,15 @@ class TrainerConfig:
     """go on from the last checkpoint in `out`"""
     wandb_project: str = ""
     """also log to this project of Weights & Biases (needs the extra "wandb")"""
+
+    def __post_init__(self) -> None:
+        require_positive(
+            total_timesteps=self.total_timesteps,
+            num_envs=self.num_envs,
+            eval_every=self.eval_every,
+            eval_episodes=self.eval_episodes,
+            log_every=self.log_every,
+        )
 
 
 class Trainer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -10,21 +11,27 @@ from pathlib import Path
 
 from rich.table import Table
 
-from viper_gym.benchmark.audit import AGENT, Scored, TaskAudit, audit_task, summary
+from viper_gym.benchmark.audit import AGENT, CHEAP, Scored, TaskAudit, audit_task, summary
 from viper_gym.benchmark.figures import reward_figure, rollout_gif
 from viper_gym.benchmark.still import Episodes
 from viper_gym.checkpoints.bundle import BundleConfig
+from viper_gym.data.episodes import Episode
 from viper_gym.data.videos import find_videos, natural_key, read_video, warn_of_lossy
 from viper_gym.errors import VideoDataError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
+logger = logging.getLogger("viper_gym")
+
+JUDGED = {"expert", "graded", "stop", *CHEAP}
+"""behaviours that an audit makes figures of"""
 EpisodeSource = Callable[[str], Episodes]  # task -> behaviour -> episodes
 
 
 def folder_source(folder: Path, image_size: int) -> EpisodeSource:
     """Episodes of the user's own: `folder/<task>/<behaviour>/…` in any video format.
 
-    Only `expert` is needed. Task returns are known for npz files with `rewards`.
+    Only `expert` is needed. Task returns are known for npz files with `rewards`. Behaviours of
+    names that no figure is made of are warned of.
     """
 
     def source(task: str) -> Episodes:
@@ -32,7 +39,12 @@ def folder_source(folder: Path, image_size: int) -> EpisodeSource:
         behaviours = sorted((p for p in root.glob("*") if p.is_dir()), key=natural_key)
         found = {b.name: find_videos(b) for b in behaviours}
         warn_of_lossy(video for videos in found.values() for video in videos)
-        episodes = {name: [read_video(v, image_size) for v in vs] for name, vs in found.items()}
+        if strangers := sorted(found.keys() - JUDGED):
+            logger.warning(
+                "%s: nothing is made of %s; the names that are judged are %s",
+                root, ", ".join(strangers), ", ".join(sorted(JUDGED)),
+            )  # fmt: skip
+        episodes = {name: [_read(v, image_size) for v in vs] for name, vs in found.items()}
         if not episodes.get("expert"):
             raise VideoDataError(
                 f"{root}: expected sub-folders of videos by behaviour, 'expert' among them; "
@@ -41,6 +53,16 @@ def folder_source(folder: Path, image_size: int) -> EpisodeSource:
         return {name: items for name, items in episodes.items() if items}
 
     return source
+
+
+def _read(video: Path, image_size: int) -> Episode:
+    episode = read_video(video, image_size)
+    if episode.frames.shape[1:3] != (image_size, image_size):
+        raise VideoDataError(
+            f"{video}: expected frames of {image_size} x {image_size}, got "
+            f"{' x '.join(map(str, episode.frames.shape[1:3]))} (npz are taken as they are)"
+        )
+    return episode
 
 
 def with_agents(source: EpisodeSource, folder: Path, image_size: int) -> EpisodeSource:
@@ -56,7 +78,7 @@ def with_agents(source: EpisodeSource, folder: Path, image_size: int) -> Episode
             raise VideoDataError(
                 f"{folder / task}: expected videos of agents on '{task}', found none"
             )
-        return {**source(task), AGENT: [read_video(v, image_size) for v in videos]}
+        return {**source(task), AGENT: [_read(v, image_size) for v in videos]}
 
     return both
 

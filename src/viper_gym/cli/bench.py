@@ -78,7 +78,7 @@ class Bench:
     checkpoint's own context if left out"""
     batch: tuple[int, ...] = (1, 8, 32)
     """environments scored together; of agents, the first number is taken"""
-    dtype: tuple[str, ...] = ("fp32", "bf16")
+    dtype: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16")
     seconds: float = 3.0
     """a measurement, at least"""
     threads: int | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from viper_gym.cli.progress import progress
+from viper_gym.errors import TrainingError, require_positive
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,13 @@ class Collect:
     """processes; 0 plays in this one"""
     launcher: Literal["processes", "ray"] = "processes"
     """ray plays on all CPUs of a Ray cluster (extra "ray"), whose machines share `out`"""
+
+    def __post_init__(self) -> None:
+        require_positive(episodes=self.episodes)
+        if self.workers < 0:
+            raise TrainingError(
+                f"workers: expected processes, or 0 to play in this, got {self.workers}"
+            )
 
     def run(self) -> None:
         from viper_gym.envs.collect import collect

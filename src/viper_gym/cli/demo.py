@@ -36,7 +36,6 @@ class Demo:
                 self.out,
                 self.workers,
                 self.device,
-                quiet=True,
             )
         (self.out / "audit.json").write_text(to_json(audits) + "\n")  # of all tasks, not the last
         print_audits(audits)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
@@ -13,13 +13,17 @@ from viper_gym.cli.progress import console, progress
 from viper_gym.errors import CheckpointError
 from viper_gym.models.context import ContextPolicy
 
+if TYPE_CHECKING:
+    from viper_gym.checkpoints.bundle import BundleConfig
+
 
 @dataclass(frozen=True)
 class Evaluate:
     """Audit a checkpoint: would an agent that maximises its reward do the task?"""
 
     checkpoint: str | None = None
-    """suite alias, bundle folder or Hub repository; the suite's own if left out (dmc)"""
+    """suite alias, bundle folder or Hub repository; if left out, all that serve the suite (dmc), or
+    its `--tasks`"""
     suite: Literal["dmc", "metaworld", "robosuite", "atari"] | None = None
     """collect the episodes from this suite (that of the checkpoint's tasks if left out) …"""
     episodes: Path | None = None
@@ -53,13 +57,50 @@ class Evaluate:
     """print the figures as JSON"""
 
     def run(self) -> None:
+        audits: dict[str, Any] = {}
+        failed: dict[str, CheckpointError] = {}
+        for part in self._parts():
+            audits |= part._audit(failed)
+        from viper_gym.benchmark.report import to_json
+
+        (self.out / "audit.json").write_text(to_json(audits) + "\n")  # of all checkpoints
+        if self.json:
+            print(to_json(audits))
+        else:
+            print_audits(audits)
+        if failed:
+            raise CheckpointError(". ".join(map(str, failed.values())))
+
+    def _parts(self) -> list[Evaluate]:
+        """One for each checkpoint: a suite's tasks are served by several."""
+        from viper_gym.checkpoints.index import entry_of, read_index
+
+        if self.checkpoint is not None:
+            return [self]
+        entries = [e for e in read_index().values() if e.suite == self.name]
+        tasks: dict[str, list[str]] = {}
+        all_tasks = [t for e in entries for t in e.tasks]
+        if self.episodes is not None:  # those that were recorded
+            all_tasks = [t for t in all_tasks if (self.episodes / t).is_dir()] or all_tasks
+        for task in self.tasks or all_tasks:
+            entry = entry_of(self.name, task)
+            tasks.setdefault(entry.alias if entry else self.name, []).append(task)
+        if self.calibrate and len(tasks) > 1:
+            raise CheckpointError(
+                f"--calibrate: expected one checkpoint, the tasks are of {', '.join(tasks)}: add "
+                "--checkpoint"
+            )
+        return [replace(self, checkpoint=c, tasks=tuple(ts)) for c, ts in tasks.items()] or [self]
+
+    def _audit(self, failed: dict[str, CheckpointError]) -> dict[str, Any]:
+        """Of one checkpoint; tasks that have no scale are added to `failed`."""
         from viper_gym.benchmark.suite_episodes import (
             AUDIT_SEED,
             CALIBRATION,
             CALIBRATION_SEED,
             FULL_AUDIT,
         )
-        from viper_gym.checkpoints.bundle import CARD, read_config, write_config
+        from viper_gym.checkpoints.bundle import read_config
         from viper_gym.checkpoints.resolve import resolve, resolve_to_write
 
         if not self.calibrate and (self.mode, self.window, self.context) != (None, None, None):
@@ -69,35 +110,36 @@ class Evaluate:
             )
         changed = self.calibrate or self.write
         folder = (resolve_to_write if changed else resolve)(self.name, task=self.tasks)
-        before, failed = read_config(folder), dict[str, CheckpointError]()
+        before = read_config(folder)
         suite = self.suite_for(before.tasks)
         try:  # before episodes are collected
             _policy(self, before.policy).kept(before.video_model.sequence_length)
         except ValueError as error:
             raise CheckpointError(f"--window: {error}") from error
         if self.calibrate:
-            failed = calibrate_checkpoint(self, CALIBRATION, CALIBRATION_SEED)
+            failed |= calibrate_checkpoint(self, CALIBRATION, CALIBRATION_SEED)
         audits = audit_checkpoint(
             self.name, self.tasks, FULL_AUDIT, AUDIT_SEED, self.out, self.workers,
-            self.device, self.episodes, quiet=self.json, suite=suite, agents=self.agents,
+            self.device, self.episodes, suite=suite, agents=self.agents,
         )  # fmt: skip
         if self.write:
-            from viper_gym.benchmark.report import with_evaluation
-            from viper_gym.checkpoints.card import is_generated, model_card
+            self._store(audits, folder, before, suite)
+        return audits
 
-            config = with_evaluation(read_config(folder), audits, self._command(suite), self.tasks)
-            write_config(config, folder)
-            card = folder / CARD
-            if card.exists() and not is_generated(card.read_text("utf-8"), before):
-                console.print(f"{card} was edited by hand and stays; config.json has the figures")
-            else:
-                card.write_text(model_card(config), "utf-8")
-        if self.json:
-            from viper_gym.benchmark.report import to_json
+    def _store(
+        self, audits: dict[str, Any], folder: Path, before: BundleConfig, suite: str
+    ) -> None:
+        from viper_gym.benchmark.report import with_evaluation
+        from viper_gym.checkpoints.bundle import CARD, read_config, write_config
+        from viper_gym.checkpoints.card import is_generated, model_card
 
-            print(to_json(audits))
-        if failed:
-            raise CheckpointError(". ".join(map(str, failed.values())))
+        config = with_evaluation(read_config(folder), audits, self._command(suite), self.tasks)
+        write_config(config, folder)
+        card = folder / CARD
+        if card.exists() and not is_generated(card.read_text("utf-8"), before):
+            console.print(f"{card} was edited by hand and stays; config.json has the figures")
+        else:
+            card.write_text(model_card(config), "utf-8")
 
     @property
     def name(self) -> str:
@@ -108,7 +150,13 @@ class Evaluate:
         """Where the episodes of a checkpoint with these tasks are from."""
         from viper_gym.envs.suite import suite_of
 
-        return self.suite or suite_of(tasks) or "dmc"
+        suite = self.suite or suite_of(tasks)
+        if suite is None and self.episodes is None:
+            raise CheckpointError(
+                f"{self.name} has tasks of no suite ({', '.join(tasks)}): give recorded episodes, "
+                "--episodes FOLDER (FOLDER/<task>/<behaviour>/<videos>, 'expert' at least)"
+            )
+        return suite or "dmc"
 
     def _command(self, suite: str) -> str:
         """What repeats this audit, of all tasks that the checkpoint serves."""
@@ -126,7 +174,6 @@ def audit_checkpoint(
     workers: int,
     device: str,
     folder: Path | None = None,
-    quiet: bool = False,
     suite: str = "dmc",
     agents: Path | None = None,
 ) -> dict[str, Any]:
@@ -150,10 +197,7 @@ def audit_checkpoint(
         if agents is not None:
             source = with_agents(source, agents, model.image_size)
         beyond = unreachable(suite) if folder is None else ()
-        audits = run_audit(model, chosen, source, out, on_episode=tick, unreachable=beyond)
-    if not quiet:
-        print_audits(audits)
-    return audits
+        return run_audit(model, chosen, source, out, on_episode=tick, unreachable=beyond)
 
 
 def print_audits(audits: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from viper_gym.agents.drq.agent import DrQConfig
 from viper_gym.agents.replay import FrameReplay
 from viper_gym.agents.trainer import TrainerConfig
 from viper_gym.cli.progress import console
-from viper_gym.errors import TrainingError
+from viper_gym.errors import TrainingError, ViperGymError
 
 IDS = "viper/"
 
@@ -201,7 +201,9 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
 def make_envs(env: str, kwargs: dict[str, Any], number: int) -> VectorEnv:
     try:
         return gym.make_vec(env, number, **kwargs)
-    except (gym.error.Error, TypeError) as error:  # no such id, no such argument
+    except (gym.error.Error, TypeError, ValueError) as error:  # no such id, argument, value
+        if isinstance(error, ViperGymError):
+            raise
         raise TrainingError(f"cannot make {number} x {env} with {kwargs}: {error}") from error
 
 

@@ -27,7 +27,7 @@ from rich.progress import (
 )
 from torch import nn
 
-from viper_gym.errors import TrainingError
+from viper_gym.errors import TrainingError, require_positive
 from viper_gym.files import set_aside
 from viper_gym.models.bf16 import bf16_is_fast
 
@@ -57,6 +57,14 @@ class LoopConfig:
     """steps between held-out losses and sample pictures"""
     checkpoint_minutes: float = 2.0
     """minutes between checkpoints"""
+
+    def __post_init__(self) -> None:
+        require_positive(
+            steps=self.steps,
+            max_minutes=self.max_minutes,
+            log_every=self.log_every,
+            eval_every=self.eval_every,
+        )
 
 
 class Trainable(Protocol):

@@ -21,6 +21,7 @@ from viper_gym.data.clips import FrameSampler, split_episodes
 from viper_gym.data.episodes import Episode
 from viper_gym.data.masks import recorded_masks
 from viper_gym.data.videos import load_folder
+from viper_gym.errors import require_positive
 from viper_gym.models.frames import to_input, to_uint8
 from viper_gym.models.patch_vq import PatchVQ, PatchVQConfig
 from viper_gym.models.quantizer import perplexity
@@ -78,6 +79,13 @@ class TokenizerTraining:
     perceptual_weight: float = 0.0
     """LPIPS term (paper: 0.1); needs the extra `lpips` and a download of VGG weights"""
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(out=Path("runs/tokenizer")))
+
+    def __post_init__(self) -> None:
+        require_positive(
+            batch_size=self.batch_size,
+            codebook_size=self.codebook_size,
+            learning_rate=self.learning_rate,
+        )
 
     def resolved(self) -> Preset:
         """The preset with what was given explicitly put in."""

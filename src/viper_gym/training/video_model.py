@@ -24,7 +24,7 @@ from viper_gym.data.clips import (
 )
 from viper_gym.data.masks import recorded_masks
 from viper_gym.data.videos import load_folder
-from viper_gym.errors import TrainingError
+from viper_gym.errors import TrainingError, require_positive
 from viper_gym.models.composition import sums_of_words
 from viper_gym.models.videogpt import VideoGPTConfig
 from viper_gym.training.codes import (
@@ -107,6 +107,13 @@ class VideoModelTraining:
     word serves every task that has it (`models.composition`)"""
     unseen: tuple[str, ...] = ()
     """with `compositional`: further tasks that the bundle is to serve, without any video of them"""
+
+    def __post_init__(self) -> None:
+        require_positive(
+            batch_size=self.batch_size,
+            frame_stride=self.frame_stride,
+            learning_rate=self.learning_rate,
+        )
 
 
 def train_video_model(config: VideoModelTraining) -> Path:
@@ -212,10 +219,6 @@ def train_video_model(config: VideoModelTraining) -> Path:
 
 def _check(config: VideoModelTraining, span: int) -> None:
     """Options that do not go together are a `TrainingError`; `span`: frames of a window."""
-    for name in ("frame_stride", "batch_size"):
-        if getattr(config, name) < 1:
-            option = name.replace("_", "-")
-            raise TrainingError(f"--{option}: expected 1 or more, got {getattr(config, name)}")
     if 0 < config.last_frames < span:
         raise TrainingError(
             f"--last-frames: expected {span} or more (what a window spans), got "

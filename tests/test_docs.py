@@ -9,9 +9,12 @@ import tyro
 
 from conftest import small_bundle
 from viper_gym import cli
-from viper_gym.checkpoints.bundle import save_bundle
+from viper_gym.checkpoints.bundle import read_config, save_bundle
+from viper_gym.checkpoints.index import read_index
 from viper_gym.checkpoints.resolve import bundled_folder
+from viper_gym.cli.rebuild import Rebuild, commands, link_together, read_recipes
 from viper_gym.cli.train import next_step, train
+from viper_gym.errors import CheckpointError
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md")])
@@ -31,28 +34,80 @@ def shown(page: Path) -> list[str]:
     return [x for x in commands if not re.search(r"…|\||\b[A-Z]{2,}\b", x.split(" #")[0])]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_commands_are_understood(page, monkeypatch):
-    trained = []
+def understood(arguments: list[str]) -> None:
+    try:
+        if arguments[:1] == ["train"]:
+            train(arguments[1:])
+        else:
+            tyro.extras.subcommand_cli_from_dict(cli._COMMANDS, args=arguments)
+    except SystemExit as stopped:
+        assert stopped.code == 0, arguments  # --help
+
+
+@pytest.fixture
+def trained(monkeypatch) -> list:
+    """What would have been trained."""
+    found = []
 
     def written(config) -> Path:
-        trained.append(config)
+        found.append(config)
         return bundled_folder("dmc")
 
     for name in ("tokenizer.train_tokenizer", "video_model.train_video_model"):
         monkeypatch.setattr(f"viper_gym.training.{name}", written)
     monkeypatch.setattr("viper_gym.cli.train_agent.train_agent", written)
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_commands_are_understood(page, trained):
     for line in shown(page):
-        arguments = shlex.split(line, comments=True)[1:]
-        try:
-            if arguments[:1] == ["train"]:
-                train(arguments[1:])
-            else:
-                tyro.extras.subcommand_cli_from_dict(cli._COMMANDS, args=arguments)
-        except SystemExit as stopped:
-            assert stopped.code == 0, line  # --help
+        understood(shlex.split(line, comments=True)[1:])
     if page.name == "README.md" and page.parent == ROOT:
         assert len(trained) == 6
+
+
+def test_every_bundle_has_a_recipe_that_makes_what_it_is(trained, tmp_path):
+    recipes, index = read_recipes(), read_index()
+    assert recipes.keys() == index.keys()
+    for alias, recipe in recipes.items():
+        config = read_config(bundled_folder(alias))
+        assert tuple(sorted(recipe["episodes"])) == config.tasks
+        assert bool(recipe.get("play")) == bool(config.contrast)
+        for command in commands(alias, recipe, tmp_path):
+            understood(command)
+        tokenizer, *models = trained
+        assert tokenizer.resolved().model.codebook_size == config.tokenizer.codebook_size
+        for model in models:
+            assert model.frame_stride == config.frame_stride
+            for name in ("sequence_length", "embed_dim", "num_layers", "dropout", "copy"):
+                assert getattr(model.model, name) == getattr(config.video_model, name), alias
+        scored = {t: o for o, tasks in recipe["calibrate"].items() for t in tasks}
+        assert sorted(scored) == sorted(index[alias].tasks)
+        for task, options in scored.items():
+            policy = config.policy_of(task)
+            assert f"--context {policy.kind}" in options
+            assert f"--window {policy.window}" in options
+            assert ("--mode joint" in options) == (policy.mode == "joint")
+        trained.clear()
+
+
+def test_a_recipe_is_shown_and_its_videos_put_together(tmp_path, capsys):
+    Rebuild(("dmc-6",), out=tmp_path, share=0.1, show=True).run()
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 + 4 + 1 + 1 + 1
+    assert "--episodes 11 " in lines[0] and "--steps 245" in lines[7]
+    for kind in ("train", "play"):
+        (tmp_path / kind / "pong" / "random").mkdir(parents=True)
+        (tmp_path / kind / "pong" / "mask.png").touch()
+    link_together(tmp_path)
+    link_together(tmp_path)
+    both = {p.name for p in (tmp_path / "both" / "pong").iterdir()}
+    assert both == {"train", "play", "mask.png"}
+    with pytest.raises(CheckpointError, match=r"expected one or more of dmc, .*got \['nope'\]"):
+        Rebuild(("nope",)).run()
+    with pytest.raises(CheckpointError, match="or --suite"):
+        Rebuild().run()
 
 
 def test_the_next_step_is_a_command_for_the_tasks_that_were_trained(tmp_path):

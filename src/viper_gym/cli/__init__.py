@@ -17,6 +17,7 @@ from viper_gym.cli.doctor import Doctor
 from viper_gym.cli.evaluate import Evaluate
 from viper_gym.cli.progress import console
 from viper_gym.cli.push import Push
+from viper_gym.cli.rebuild import Rebuild
 from viper_gym.cli.sample import Sample
 from viper_gym.cli.score import Score
 from viper_gym.cli.tasks import Tasks
@@ -33,6 +34,7 @@ _COMMANDS: dict[str, Any] = {
     "sample": Sample,
     "convert": Convert,
     "push": Push,
+    "rebuild": Rebuild,
     "bench": Bench,
     "cross-embodiment": CrossEmbodimentCommand,
     "doctor": Doctor,

@@ -95,57 +95,25 @@ def commands(
 
     made = [collect([task], n, "train") for task, n in recipe["episodes"].items()]
     made += [collect(tasks, n, "play", "--behaviour", name) for name, n in play.items()]
-    tokenizer = str(out / "tokenizer")
-    made.append(
-        [
-            "train",
-            "tokenizer",
-            "--data",
-            str(out / ("both" if play else "train")),
-            "--out",
-            tokenizer,
-            "--resume",
-            *_scaled(recipe["tokenizer"], share),
-        ]
-    )
+    videos, tokenizer = str(out / ("both" if play else "train")), str(out / "tokenizer")
+    made.append([
+        "train", "tokenizer", "--data", videos, "--out", tokenizer, "--resume",
+        *_scaled(recipe["tokenizer"], share),
+    ])  # fmt: skip
     against = ["--play", str(out / "play")] if play else []
     for i, options in enumerate(recipe["video_model"]):
         begun = ["--init", str(_model(out, i - 1) / "bundle")] if i else []
-        made.append(
-            [
-                "train",
-                "video-model",
-                "--data",
-                str(out / "train"),
-                "--tokenizer",
-                tokenizer,
-                *against,
-                *begun,
-                "--out",
-                str(_model(out, i)),
-                "--resume",
-                *_scaled(options, share),
-            ]
-        )
+        made.append([
+            "train", "video-model", "--data", str(out / "train"), "--tokenizer", tokenizer,
+            *against, *begun, "--out", str(_model(out, i)), "--resume", *_scaled(options, share),
+        ])  # fmt: skip
+    bundle = str(_model(out, len(recipe["video_model"]) - 1) / "bundle")
     for options, which in recipe["calibrate"].items():
-        made.append(
-            [
-                "evaluate",
-                "--checkpoint",
-                str(_model(out, i) / "bundle"),
-                "--suite",
-                suite,
-                "--tasks",
-                *which,
-                "--calibrate",
-                *shlex.split(options),
-                "--write",
-                "--out",
-                str(out / "evaluate"),
-                "--workers",
-                str(workers),
-            ]
-        )
+        made.append([
+            "evaluate", "--checkpoint", bundle, "--suite", suite, "--tasks", *which,
+            "--calibrate", *shlex.split(options), "--write", "--out", str(out / "evaluate"),
+            "--workers", str(workers),
+        ])  # fmt: skip
     return made
 
 

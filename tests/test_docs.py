@@ -64,7 +64,7 @@ def test_commands_are_understood(page, trained):
     for line in shown(page):
         understood(shlex.split(line, comments=True)[1:])
     if page.name == "README.md" and page.parent == ROOT:
-        assert len(trained) == 6
+        assert len(trained) == 4
 
 
 def test_every_bundle_has_a_recipe_that_makes_what_it_is(trained, tmp_path):

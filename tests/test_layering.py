@@ -1,4 +1,4 @@
-"""A module imports only from its own layer's package or from rows above (docs/design)."""
+"""A module imports only from its own layer's package or from rows above."""
 
 from __future__ import annotations
 

@@ -44,14 +44,20 @@ def make(
     Args:
         checkpoint: "auto" is the suite's own; None gives the bare environment with its task
             reward, seen as the bundle's videos were: what the vector wrappers are put around.
+        revision: of a Hub repository.
+        device: of the networks: "auto", "cpu", "cuda", …
         observation: "pixels" or "state"; the reward comes from pixels either way.
+        render_quality: "fast" or "full"; None is the checkpoint's.
         action_repeat: control steps between frames; a checkpoint knows its own only.
         hold: steps (frames) for which the agent's action is held; every frame is scored, and the
             rewards are summed.
-        reward: arguments of `ViperRewardWrapper` (bonus, beta, reward_scale, …).
+        render_mode: "rgb_array" or None.
+        reward: arguments of `ViperRewardWrapper` (bonus, beta, reward_scale, dtype, …).
 
     Raises:
         TypeError: arguments of a reward without a checkpoint, or unknown ones.
+        CheckpointError, UnknownTask, PreprocessingMismatch: see `ViperRewardWrapper`.
+        DependencyNotInstalled, RenderingUnavailable: the simulator, or its drawing, is missing.
     """
     from viper_gym.envs.suite import find_suite
     from viper_gym.wrappers.hold import HoldAction

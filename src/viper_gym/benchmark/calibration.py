@@ -1,4 +1,4 @@
-"""Set the zero and the one of a task's reward scale (design section 3.5)."""
+"""Set the zero and the one of a task's reward scale."""
 
 from __future__ import annotations
 

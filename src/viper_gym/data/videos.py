@@ -157,7 +157,9 @@ def load_folder(
             shorter than `min_frames`, or an unusable mask; the message names the file.
     """
     if not folder.is_dir():
-        raise VideoDataError(f"{folder}: no such folder")
+        raise VideoDataError(
+            f"{folder}: no such folder (`viper-gym collect --out {folder}` records some)"
+        )
     tasks = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if not tasks:
         raise VideoDataError(

@@ -2,7 +2,7 @@
 
 Raw nats are hundreds and negative, and an environment that can end early then teaches the
 agent to die. The calibrated scale maps the level of the best cheap behaviour to 0 and the
-expert's to 1 (design section 3.5): with a random policy's level as zero, two prototypes
+expert's to 1: with a random policy's level as zero, two prototypes
 paid 0.8 for hanging still.
 """
 

@@ -1,4 +1,4 @@
-"""Which frames a frame is scored with (design section 3, "context policies").
+"""Which frames a frame is scored with.
 
 A window holds at most n frames. When it is full, it is rebuilt from its newest `keep`
 frames and grows again, so every value is an exact likelihood of the same weights with

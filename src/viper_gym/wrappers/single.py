@@ -35,8 +35,9 @@ class ViperRewardWrapper(ScoredByVideo, gym.Wrapper, gym.utils.RecordConstructor
         device: "auto", "cpu", "cuda", …
         dtype: "auto", "bf16" or "fp32".
         reward_scale: "calibrated" (0 = best cheap behaviour, 1 = expert), "per_token", "raw".
-        reward_clip: bounds of the scaled reward; "calibrated" are the task's own, and what reaches
-            the upper one pays 1 (`VideoRewardModel.scale`). None leaves it as it is.
+        reward_clip: bounds of the scaled reward; "calibrated" are the task's own (a ceiling below 1
+            pays 1, see `VideoRewardModel.scale`). None leaves it as it is, which is for looking at:
+            agents need a floor, or settle on the calmest way to fail.
         bonus: None, "rnd", "disagreement", or an object with the protocol
             `viper_gym.types.Bonus`.
         beta: weight of the bonus.

@@ -18,9 +18,12 @@ def test_the_card_of_the_bundled_model():
     assert (card.data.library_name, card.data.license) == ("viper_gym", "mit")
     assert {"reinforcement-learning", "gymnasium", "viper"} <= set(card.data.tags)
     assert 'gym.make("viper/dmc-cup_catch-v0")' in card.text  # that of its tasks which it serves
-    assert "state-based oracles" in card.text
+    assert "policies and scripts" in card.text
     for task, figures in config.evaluation["tasks"].items():
-        assert f"| {task} | {figures['auroc_random']} | {figures['spearman']} |" in card.text
+        assert (
+            f"| {task} | {figures['auroc_random']:.2f} | {figures['spearman']:.2f} |" in card.text
+        )
+    assert "take cup_catch from it" in card.text
     assert "8 frames in training, 4 in rewards (exact)" in card.text
     assert (resolve("dmc") / CARD).read_text() == model_card(config)  # as `evaluate --write` does
 
@@ -57,5 +60,5 @@ def test_nothing_is_claimed_of_models_made_of_other_videos(preprocessing):
     config = replace(small_bundle().config, preprocessing=preprocessing)
     card = ModelCard(model_card(config))
     assert card.data.license == "unknown"
-    assert "not recorded" in card.text and "oracles" not in card.text
+    assert "not recorded" in card.text and "scripts" not in card.text
     assert ModelCard(model_card(config, license="cc0-1.0")).data.license == "cc0-1.0"

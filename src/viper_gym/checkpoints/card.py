@@ -21,6 +21,15 @@ _COLUMNS = {
     "beats_frozen": "beats frozen",
     "beats_shuffled": "beats shuffled",
 }
+_LEGEND = (
+    "AUROC random: share of pairs of episodes in which the expert's is likelier than random play. "
+    "Spearman: rank correlation of video and task return over graded rollouts (with steps solved; "
+    "clipped: of the reward within its calibrated bounds; within: of single steps, in episodes). "
+    "Beats cheap: lowest share of pairs won against a cheap behaviour, in any band of episode age; "
+    "best cheap: the likeliest of them (settled: pictures of cheap episodes, at rest; empty: nothing in "
+    "view), gap: to it, in standard deviations of the expert's episodes. Beats frozen, shuffled: "
+    "share of an expert's moving clips that are likelier than the same frames so."
+)
 _FOLDER = "folder/of/this/bundle"
 LIBRARY, TAGS = "viper_gym", "[viper, video-reward, gymnasium, reinforcement-learning]"
 
@@ -41,8 +50,8 @@ def model_card(config: BundleConfig, repo_id: str | None = None, license: str | 
     )
     license = license or ("mit" if own else "unknown")
     data = (
-        "episodes of state-based oracles from this project (`viper-gym collect`), from diverse "
-        "starts and at several noise levels"
+        "episodes of this project's experts, policies and scripts that see the state (`viper-gym "
+        "collect`), from diverse starts and at several noise levels"
         if own
         else "not recorded in the bundle: its publisher should say here which videos they were"
     )
@@ -70,7 +79,7 @@ def model_card(config: BundleConfig, repo_id: str | None = None, license: str | 
         *_usage(config, repo_id),
         "```",
         "",
-        f"- tasks: {', '.join(config.tasks)}",
+        f"- tasks: {', '.join(config.tasks)}{_served(config)}",
         f"- window: {config.video_model.sequence_length} frames in training, {scored} in rewards "
         f"({config.policy.kind}{_own(config)}), {config.frame_stride} environment steps apart; "
         f"{config.video_model.tokens_per_frame} codes a frame of {config.tokenizer.codebook_size}",
@@ -98,6 +107,14 @@ def model_card(config: BundleConfig, repo_id: str | None = None, license: str | 
     if config.evaluation:
         lines += _evaluation_lines(config)
     return "\n".join(lines)
+
+
+def _served(config: BundleConfig) -> str:
+    """Which of its tasks ids are made of, where others are served by another bundle."""
+    row = _row(config)
+    if row is None or set(row.tasks) == set(config.tasks):
+        return ""
+    return f" (this package's ids take {', '.join(row.tasks)} from it, others are unused)"
 
 
 def _own(config: BundleConfig) -> str:
@@ -169,7 +186,7 @@ def _evaluation_lines(config: BundleConfig) -> list[str]:
     ]
     for task, figures in tasks.items():
         rows.append("| " + " | ".join([task, *(_text(figures.get(k)) for k in columns)]) + " |")
-    rows += ["", "Shares of pairs and rank correlations; in words:", ""]
+    rows += ["", _LEGEND, "", "In words:", ""]
     rows += [f"- {task}: {line}" for task, figures in tasks.items() for line in figures["verdict"]]
     return [*rows, ""]
 
@@ -179,4 +196,6 @@ def _told(key: str, tasks: dict[str, dict[str, Any]]) -> bool:
 
 
 def _text(figure: Any) -> str:
-    return "–" if figure is None else str(figure)
+    if figure is None:
+        return "–"
+    return f"{figure:.2f}" if isinstance(figure, float) else str(figure)

@@ -22,7 +22,7 @@ from viper_gym.envs.collect import collect
 from viper_gym.errors import PreprocessingMismatch, TrainingError
 
 COMMANDS = (
-    "demo", "tasks", "collect", "evaluate", "score", "sample", "convert", "push", "bench", "doctor",
+    "demo", "tasks", "collect", "evaluate", "score", "sample", "convert", "push", "rebuild", "bench", "doctor",
 )  # fmt: skip
 
 
@@ -46,6 +46,12 @@ def test_a_reader_who_has_seen_enough_gets_no_traceback():
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()  # `viper-gym tasks | head` closes it that early
     assert process.stderr.read() == "" and process.wait() == 141
+
+
+def test_the_version_is_told():
+    from viper_gym import __version__
+
+    assert viper("--version").stdout == f"viper-gym {__version__}\n"
 
 
 def test_train_help_comes_from_the_dataclasses():

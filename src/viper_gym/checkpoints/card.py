@@ -26,9 +26,9 @@ _LEGEND = (
     "Spearman: rank correlation of video and task return over graded rollouts (with steps solved; "
     "clipped: of the reward within its calibrated bounds; within: of single steps, in episodes). "
     "Beats cheap: lowest share of pairs won against a cheap behaviour, in any band of episode age; "
-    "best cheap: the likeliest of them (settled: pictures of cheap episodes, at rest; empty: nothing in "
-    "view), gap: to it, in standard deviations of the expert's episodes. Beats frozen, shuffled: "
-    "share of an expert's moving clips that are likelier than the same frames so."
+    "best cheap: the likeliest of them (settled: pictures of cheap episodes, at rest; empty: "
+    "nothing in view), gap: to it, in standard deviations of the expert's episodes. Beats frozen, "
+    "shuffled: share of an expert's moving clips that are likelier than the same frames so."
 )
 _FOLDER = "folder/of/this/bundle"
 LIBRARY, TAGS = "viper_gym", "[viper, video-reward, gymnasium, reinforcement-learning]"

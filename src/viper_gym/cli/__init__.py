@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.metadata import version
 from typing import Any
 
 import tyro
@@ -46,6 +47,9 @@ def main() -> None:
     """Entry point: named errors become one line and exit status 2."""
     arguments = sys.argv[1:]
     try:
+        if arguments == ["--version"]:
+            print(f"viper-gym {version('viper-gym')}")
+            return
         if arguments[:1] == ["train"]:
             train(arguments[1:])
             sys.stdout.flush()

@@ -22,7 +22,8 @@ from viper_gym.envs.collect import collect
 from viper_gym.errors import PreprocessingMismatch, TrainingError
 
 COMMANDS = (
-    "demo", "tasks", "collect", "evaluate", "score", "sample", "convert", "push", "rebuild", "bench", "doctor",
+    "demo", "tasks", "collect", "evaluate", "score", "sample", "convert", "push", "rebuild",
+    "bench", "doctor",
 )  # fmt: skip
 
 
@@ -159,7 +160,7 @@ def test_bad_input_is_one_named_error(tmp_path):
         ("collect", "--episodes", "0"): "episodes: expected more than 0, got 0",
         ("collect", "--workers", "-1"): "workers: expected processes",
         ("collect", "--tasks", "swingup"): "UnknownTask",
-        ("evaluate", "--checkpoint", own): "has tasks of no suite (walk): give recorded episodes",
+        ("evaluate", "--checkpoint", own): "has tasks of no suite (walk): give --suite",
         ("evaluate", "--calibrate"): "expected one checkpoint, the tasks are of dmc, dmc-2",
     }
     for arguments, name in cases.items():

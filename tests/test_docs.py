@@ -14,6 +14,8 @@ from viper_gym.checkpoints.index import read_index
 from viper_gym.checkpoints.resolve import bundled_folder
 from viper_gym.cli.rebuild import Rebuild, commands, link_together, read_recipes
 from viper_gym.cli.train import next_step, train
+from viper_gym.data.videos import load_folder
+from viper_gym.envs.collect import collect
 from viper_gym.errors import CheckpointError
 
 ROOT = Path(__file__).parents[1]
@@ -95,15 +97,16 @@ def test_every_bundle_has_a_recipe_that_makes_what_it_is(trained, tmp_path):
 def test_a_recipe_is_shown_and_its_videos_put_together(tmp_path, capsys):
     Rebuild(("dmc-6",), out=tmp_path, share=0.1, show=True).run()
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3 + 4 + 1 + 1 + 1
-    assert "--episodes 11 " in lines[0] and "--steps 245" in lines[7]
+    assert len(lines) == 3 + 4 + 1 + 1 + 1 + 1
+    assert "--episodes 11 " in lines[0] and "--steps 245" in lines[8]
+    assert lines[7].startswith("cp -al")
     for kind in ("train", "play"):
-        (tmp_path / kind / "pong" / "random").mkdir(parents=True)
-        (tmp_path / kind / "pong" / "mask.png").touch()
+        collect("pong", "random", 1, tmp_path / kind, first_seed=7, workers=0, suite="atari")
     link_together(tmp_path)
     link_together(tmp_path)
     both = {p.name for p in (tmp_path / "both" / "pong").iterdir()}
-    assert both == {"train", "play", "mask.png"}
+    assert both == {"train_random", "play_random", "mask.png"}
+    assert len(load_folder(tmp_path / "both", 64, min_frames=2)["pong"]) == 2
     with pytest.raises(CheckpointError, match=r"expected one or more of dmc, .*got \['nope'\]"):
         Rebuild(("nope",)).run()
     with pytest.raises(CheckpointError, match="or --suite"):

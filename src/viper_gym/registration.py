@@ -47,7 +47,7 @@ def make(
         revision: of a Hub repository.
         device: of the networks: "auto", "cpu", "cuda", …
         observation: "pixels" or "state"; the reward comes from pixels either way.
-        render_quality: "fast" or "full"; None is the checkpoint's.
+        render_quality: "fast" or "full"; None is the task's own.
         action_repeat: control steps between frames; a checkpoint knows its own only.
         hold: steps (frames) for which the agent's action is held; every frame is scored, and the
             rewards are summed.

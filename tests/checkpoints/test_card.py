@@ -45,8 +45,10 @@ def test_the_usage_is_of_the_bundle_that_was_audited_by_its_suites_name():
 def test_a_card_with_an_older_usage_was_not_edited():
     config = read_config(resolve("dmc"))
     card = model_card(config)
-    assert is_generated(card.replace("cup_catch-v0", "cartpole_swingup-v0"), config)
-    assert not is_generated(card + "Mine.\n", config)
+    assert is_generated(card.replace("cup_catch-v0", "cartpole_swingup-v0"))
+    assert is_generated(model_card(replace(config, evaluation={})))  # for other figures, too
+    assert not is_generated(card + "Mine.\n") and not is_generated("Mine.\n" + card)
+    assert not is_generated(card.replace("Escontrela", "Us"))
 
 
 def test_the_usage_of_ones_own_bundle_of_a_suites_tasks_is_not_that_of_the_suites():

@@ -15,12 +15,13 @@ from viper_gym.likelihood.precision import keep_heap
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):
-        layers = [torch.empty(1 << 20, dtype=torch.uint8).fill_(1) for _ in range(4)]
+        layers = [torch.empty(8 << 20, dtype=torch.uint8).fill_(1) for _ in range(3)]
+        del layers
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 keep_heap()
 faults()
-print(min(faults() for _ in range(5)))
+print(faults())
 """
 
 
@@ -46,5 +47,5 @@ def test_what_the_caller_runs_in_does_not_change_fp32():
 def test_freed_buffers_are_kept_for_the_next_frame():
     run = [sys.executable, "-c", FAULTS]
     done = subprocess.run(run, capture_output=True, text=True, check=True)
-    # 10 240 pages are written to; without `keep_heap` 224 to 5985 of them fault at best (five runs)
-    assert int(done.stdout) == 0
+    # 61 440 pages are written to; without `keep_heap` 40 640 of them fault in six runs of ten
+    assert int(done.stdout) < 1024

@@ -278,7 +278,7 @@ def test_frames_of_the_size_that_videos_were_resized_from_are_resized_as_they_we
     )
     assert [r for r, _ in play(large)[0]] == [r for r, _ in expected[0]]
     other = ViperRewardWrapper(Larger(CodedEnv(), 2 * SIZE, 2 * SIZE), model, "a")
-    with pytest.raises(FrameMismatch, match="or at that of its training videos"):
+    with pytest.raises(FrameMismatch, match="wrappers also take that of training videos"):
         other.reset()
 
 

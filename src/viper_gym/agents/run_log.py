@@ -10,7 +10,6 @@ from uuid import uuid4
 import numpy as np
 
 from viper_gym.errors import TrainingError
-from viper_gym.files import set_aside
 from viper_gym.optional import require
 
 
@@ -30,18 +29,18 @@ class RunLog:
         from torch.utils.tensorboard import SummaryWriter
 
         self._path = folder / "metrics.jsonl"
-        if not step:
-            set_aside(self._path)
         lines = self._path.read_text().splitlines() if self._path.exists() else []
-        kept = [x for x in lines if _step(x) <= step]
+        kept = [x for x in lines if _step(x) <= step] if step else []
         self._path.write_text("".join(x + "\n" for x in kept))
         self._wandb: Any = None
         if wandb_project:
             wandb = require("wandb", "wandb")
             # a resumed run goes on there; another folder of the same name is another run
             kept_id = folder / "wandb_id"
-            if not step or not kept_id.exists():
+            if not step:
                 kept_id.write_text(uuid4().hex[:12])
+            elif not kept_id.exists():  # a run from before there were such files
+                kept_id.write_text(folder.resolve().name)
             self._wandb = wandb.init(
                 project=wandb_project,
                 dir=folder,

@@ -241,7 +241,7 @@ def upload(
     if repo_id.count("/") != 1:
         raise CheckpointError(f"repository: expected owner/name, got '{repo_id}'")
     bundle = load_bundle(folder)
-    made = bundle.card is None or is_generated(bundle.card, bundle.config)
+    made = bundle.card is None or is_generated(bundle.card)
     if license is not None and not made:
         raise CheckpointError(
             f"the bundle has a model card: put the licence into the metadata of its {CARD} instead"

@@ -5,16 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from rich.console import Console
 
 from viper_gym.cli.progress import console, progress
 from viper_gym.errors import CheckpointError
 from viper_gym.models.context import ContextPolicy
-
-if TYPE_CHECKING:
-    from viper_gym.checkpoints.bundle import BundleConfig
 
 
 @dataclass(frozen=True)
@@ -57,13 +54,13 @@ class Evaluate:
     """print the figures as JSON"""
 
     def run(self) -> None:
+        from viper_gym.benchmark.report import to_json
+
         audits: dict[str, Any] = {}
         failed: dict[str, CheckpointError] = {}
         for part in self._parts():
             audits |= part._audit(failed)
-        from viper_gym.benchmark.report import to_json
-
-        (self.out / "audit.json").write_text(to_json(audits) + "\n")  # of all checkpoints
+            (self.out / "audit.json").write_text(to_json(audits) + "\n")  # of all so far
         if self.json:
             print(to_json(audits))
         else:
@@ -73,18 +70,21 @@ class Evaluate:
 
     def _parts(self) -> list[Evaluate]:
         """One for each checkpoint: a suite's tasks are served by several."""
-        from viper_gym.checkpoints.index import entry_of, read_index
+        from viper_gym.checkpoints.index import entry_of, read_index, unknown_task
 
         if self.checkpoint is not None:
             return [self]
         entries = [e for e in read_index().values() if e.suite == self.name]
         tasks: dict[str, list[str]] = {}
         all_tasks = [t for e in entries for t in e.tasks]
-        if self.episodes is not None:  # those that were recorded
-            all_tasks = [t for t in all_tasks if (self.episodes / t).is_dir()] or all_tasks
+        for folder in (self.episodes, self.agents):  # those that were recorded
+            if folder is not None:
+                all_tasks = [t for t in all_tasks if (folder / t).is_dir()] or all_tasks
         for task in self.tasks or all_tasks:
             entry = entry_of(self.name, task)
-            tasks.setdefault(entry.alias if entry else self.name, []).append(task)
+            if entry is None:  # before the others are audited
+                raise unknown_task(tuple(all_tasks), task)
+            tasks.setdefault(entry.alias, []).append(task)
         if self.calibrate and len(tasks) > 1:
             raise CheckpointError(
                 f"--calibrate: expected one checkpoint, the tasks are of {', '.join(tasks)}: add "
@@ -123,12 +123,10 @@ class Evaluate:
             self.device, self.episodes, suite=suite, agents=self.agents,
         )  # fmt: skip
         if self.write:
-            self._store(audits, folder, before, suite)
+            self._store(audits, folder, suite)
         return audits
 
-    def _store(
-        self, audits: dict[str, Any], folder: Path, before: BundleConfig, suite: str
-    ) -> None:
+    def _store(self, audits: dict[str, Any], folder: Path, suite: str) -> None:
         from viper_gym.benchmark.report import with_evaluation
         from viper_gym.checkpoints.bundle import CARD, read_config, write_config
         from viper_gym.checkpoints.card import is_generated, model_card
@@ -136,7 +134,7 @@ class Evaluate:
         config = with_evaluation(read_config(folder), audits, self._command(suite), self.tasks)
         write_config(config, folder)
         card = folder / CARD
-        if card.exists() and not is_generated(card.read_text("utf-8"), before):
+        if card.exists() and not is_generated(card.read_text("utf-8")):
             console.print(f"{card} was edited by hand and stays; config.json has the figures")
         else:
             card.write_text(model_card(config), "utf-8")
@@ -153,8 +151,9 @@ class Evaluate:
         suite = self.suite or suite_of(tasks)
         if suite is None and self.episodes is None:
             raise CheckpointError(
-                f"{self.name} has tasks of no suite ({', '.join(tasks)}): give recorded episodes, "
-                "--episodes FOLDER (FOLDER/<task>/<behaviour>/<videos>, 'expert' at least)"
+                f"{self.name} has tasks of no suite ({', '.join(tasks)}): give --suite, or "
+                "recorded episodes, --episodes FOLDER (FOLDER/<task>/<behaviour>/<videos>, "
+                "'expert' at least)"
             )
         return suite or "dmc"
 

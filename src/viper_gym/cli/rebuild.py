@@ -18,14 +18,17 @@ from viper_gym.checkpoints.index import read_index
 from viper_gym.cli.progress import console
 from viper_gym.errors import CheckpointError, TrainingError, require_positive
 
+BOTH = "both"  # folder of the experts' videos and of play
+
 
 @dataclass(frozen=True)
 class Rebuild:
     """Make bundled checkpoints again: collect, train, calibrate and audit, as theirs were made.
 
     Runs the package's own commands with the settings of `recipes.json`; run again, it goes on where
-    it was stopped. The weights that are shipped came of earlier versions of the code and of other
-    machines, so new ones resemble them and are not equal (docs/decisions.md).
+    it was stopped. Tasks that calibration refuses are told at the end. The weights that are shipped
+    came of earlier versions of the code and of other machines, so new ones resemble them and are
+    not equal (docs/decisions.md).
     """
 
     bundles: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
@@ -35,7 +38,8 @@ class Rebuild:
     out: Path = Path("runs/rebuild")
     """a folder for each bundle is made in it"""
     share: float = 1.0
-    """of episodes, steps and minutes: a small one tries it out"""
+    """of the training videos, steps and minutes: a small one tries it out (what is calibrated and
+    audited on is always the whole of it)"""
     workers: int = 2
     """processes that play"""
     show: bool = False
@@ -51,20 +55,32 @@ class Rebuild:
             raise CheckpointError(
                 f"expected one or more of {', '.join(found)} or --suite, got {names and unknown}"
             )
+        refused: list[str] = []
         for alias in dict.fromkeys(names):
             out = self.out / alias
             for command in commands(alias, found[alias], out, self.share, self.workers):
-                line = f"viper-gym {shlex.join(command)}"
-                if self.show:
-                    print(line)
-                    continue
-                console.print(line, style="bold", highlight=False)
-                if command[:2] == ["train", "tokenizer"]:
-                    link_together(out)
-                if code := subprocess.run([sys.executable, "-m", "viper_gym", *command]).returncode:
-                    raise TrainingError(f"ended with {code}: {line}. Run again to go on there")
+                self._do(command, out, refused)
             if not self.show:
                 print(f"{alias}: {_model(out, len(found[alias]['video_model']) - 1) / 'bundle'}")
+        if refused:
+            raise CheckpointError("not calibrated, see above:\n" + "\n".join(refused))
+
+    def _do(self, command: list[str], out: Path, refused: list[str]) -> None:
+        line = f"viper-gym {shlex.join(command)}"
+        if str(out / BOTH) in command:
+            if self.show:
+                print(_linking(out))
+            else:
+                link_together(out)
+        if self.show:
+            print(line)
+            return
+        console.print(line, style="bold", highlight=False)
+        code = subprocess.run([sys.executable, "-m", "viper_gym", *command]).returncode
+        if code and command[0] == "evaluate":  # the next one may fare better
+            refused.append(line)
+        elif code:
+            raise TrainingError(f"ended with {code}: {line}. Run again to go on there")
 
 
 def read_recipes() -> dict[str, dict[str, Any]]:
@@ -95,7 +111,8 @@ def commands(
 
     made = [collect([task], n, "train") for task, n in recipe["episodes"].items()]
     made += [collect(tasks, n, "play", "--behaviour", name) for name, n in play.items()]
-    videos, tokenizer = str(out / ("both" if play else "train")), str(out / "tokenizer")
+    together = play and recipe.get("tokenizer_sees_play", True)
+    videos, tokenizer = str(out / (BOTH if together else "train")), str(out / "tokenizer")
     made.append([
         "train", "tokenizer", "--data", videos, "--out", tokenizer, "--resume",
         *_scaled(recipe["tokenizer"], share),
@@ -120,13 +137,18 @@ def commands(
 def link_together(out: Path) -> None:
     """One folder of the experts' videos and of play, which a tokenizer is to draw both."""
     for kind in ("train", "play"):
-        for task in (out / kind).glob("*/"):
-            target = out / "both" / task.name
+        for found in (out / kind).glob("*/*"):  # behaviours, and a mask
+            target = out / BOTH / found.parent.name
             target.mkdir(parents=True, exist_ok=True)
-            links = {target / kind: task, target / "mask.png": task / "mask.png"}
-            for link, file in links.items():
-                if file.exists() and not link.exists():
-                    os.symlink(file.resolve(), link)
+            link = target / (f"{kind}_{found.name}" if found.is_dir() else found.name)
+            if not link.exists():
+                os.symlink(found.resolve(), link)
+
+
+def _linking(out: Path) -> str:
+    """The same by a shell, without masks."""
+    both, train, play = (shlex.quote(str(out / kind)) for kind in (BOTH, "train", "play"))
+    return f"cp -al {train}/. {both} && cp -al {play}/. {both}"
 
 
 def _model(out: Path, number: int) -> Path:

@@ -48,7 +48,7 @@ class AgentTraining:
     device: str = "auto"
     """auto, cpu, cuda or mps; of the reward of viper/ ids, too"""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """of the agent's networks; auto is bf16 where the hardware has bf16 products"""
+    """of the agent's networks; auto is bf16 where its products are faster"""
 
 
 def train_agent(config: AgentTraining) -> Path:

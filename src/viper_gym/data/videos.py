@@ -58,10 +58,10 @@ def read_video(path: Path, image_size: int | None = None) -> Episode:
         raise VideoDataError(f"{path}: not a readable video ({error})") from error
     if not frames:
         raise VideoDataError(f"{path}: no frame in it")
-    if len(sizes) > 1:
+    if len(sizes) > 1 and image_size is None:
         raise VideoDataError(f"{path}: frames of different sizes")
     size = list(sizes.pop()[:2])
-    same = image_size is None or size == [image_size, image_size]
+    same = image_size is None or bool(sizes) or size == [image_size, image_size]
     return Episode(
         np.stack(frames), None, {"source": path.name, **({} if same else {RESIZED: size})}
     )

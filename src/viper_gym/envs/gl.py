@@ -6,6 +6,7 @@ import ctypes.util
 import importlib
 import os
 import sys
+import traceback
 from contextlib import suppress
 from types import ModuleType
 
@@ -71,11 +72,19 @@ def require_simulator(module: str, extra: str, apart: bool = False) -> ModuleTyp
     try:
         return require(module, extra, apart)
     except DependencyNotInstalled as error:
-        if isinstance(error.__cause__, ModuleNotFoundError):
+        if isinstance(error.__cause__, ModuleNotFoundError) or not _of_opengl(error):
             raise
         raise could_not_draw(error.__cause__ or error) from error
     except Exception as error:  # a missing library ends in errors of every kind
+        if not _of_opengl(error):
+            raise
         raise could_not_draw(error) from error
+
+
+def _of_opengl(error: BaseException) -> bool:
+    """Whether an import failed where OpenGL was loaded, by the files that it went through."""
+    told = "".join(traceback.format_exception(error)).lower()
+    return any(word in told for word in ("opengl", "egl", "osmesa", "gl_context", "mujoco_gl"))
 
 
 def could_not_draw(error: BaseException) -> RenderingUnavailable:

@@ -23,7 +23,7 @@ def check_frames(frames: np.ndarray | Tensor, image_size: int, ndim: int) -> Non
     if frames.ndim != ndim or tuple(frames.shape[-3:]) != (image_size, image_size, 3):
         raise FrameMismatch(
             f"expected {expected}, got shape {tuple(frames.shape)}: render at the model's own "
-            "size, or at that of its training videos if these were resized"
+            "size (wrappers also take that of training videos which were resized)"
         )
 
 

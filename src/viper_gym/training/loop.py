@@ -146,6 +146,8 @@ class Loop:
         if c.resume and self._state_path.exists():
             self._load(trainable)
         else:  # another run's, which a kill before the first checkpoint must not go on with
+            if self._state_path.exists():
+                set_aside(c.out / "metrics.jsonl")
             set_aside(self._state_path)
         self._cut_log()
         writer = SummaryWriter(str(c.out / "tensorboard"), purge_step=self.step)
@@ -195,11 +197,9 @@ class Loop:
     def _cut_log(self) -> None:
         """Lines behind the step where the run goes on are of work that will be done again."""
         path = self.config.out / "metrics.jsonl"
-        if not self.step:
-            set_aside(path)
         lines = path.read_text().splitlines() if path.exists() else []
         whole = [x for x in lines if x.endswith("}")]  # a kill may have torn one
-        kept = [x for x in whole if json.loads(x)["step"] <= self.step]
+        kept = [x for x in whole if json.loads(x)["step"] <= self.step] if self.step else []
         path.write_text("".join(x + "\n" for x in kept))
 
     def _append(self, line: dict[str, float]) -> None:

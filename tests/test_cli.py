@@ -1,6 +1,7 @@
 """The commands as a user types them."""
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -78,6 +79,10 @@ def test_tasks_as_json():
     assert {"id", "checkpoint", "oracle_return", "paper_expert_return"} < set(rows[0])
     assert rows[0]["id"].startswith("viper/dmc-") and len(rows) >= 24
     cup = next(r for r in rows if r["id"] == "viper/dmc-cup_catch-v0")
+    assert cup["verdict"] == "WEAK" and cup["alias"] == "dmc"
+    shown = viper("tasks").stdout
+    assert max(map(len, shown.splitlines())) <= 80 and "…" not in shown
+    assert re.search(r"cartpole_swingup +dmc-5 +855 +862 ", shown)
     assert cup["auroc"] == 1.0 and 0.5 < cup["spearman"] < 1.0 and cup["beats_cheap"] > 0.9
     assert json.loads(viper("tasks", "--tasks", "cup_catch", "--json").stdout) == [cup]
     assert "unknown: fly" in viper("tasks", "--tasks", "fly").stderr

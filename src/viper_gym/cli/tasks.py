@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 if TYPE_CHECKING:
     from viper_gym.checkpoints.index import CheckpointEntry
     from viper_gym.envs.suite import Suite
 
 SHOWN = {"auroc_random": "auroc", "spearman": "spearman", "beats_cheap": "beats_cheap"}
+HEADERS = {
+    "alias": "checkpoint", "oracle_return": "expert", "paper_expert_return": "paper's",
+    "script_success": "script", "random_score": "random", "human_score": "human",
+    "auroc": "AUROC", "spearman": "rank", "beats_cheap": "cheap", "verdict": "verdict",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -18,8 +27,8 @@ class Tasks:
     """List every task of every suite: its expert, its checkpoint, how well that ranks.
 
     The figures of a checkpoint are those of its audit: how often an expert's episode is paid more
-    than random play's (AUROC), rank correlation with the task return, and share of the pairs that
-    the expert wins against the worst cheap behaviour.
+    than random play's (AUROC), rank correlation with the task return, share of the pairs that the
+    expert wins against the worst cheap behaviour, and the worst word of its verdict (model card).
 
     Tasks without a checkpoint have no id yet: `collect` records their experts, and your own bundle
     makes the reward.
@@ -48,7 +57,7 @@ class Tasks:
         if self.measure:
             self._measure(names)
             return
-        rows = []
+        rows: dict[str, list[dict[str, Any]]] = {}
         for name in names:
             for task in self._chosen(SUITES[name]):
                 entry = entry_of(name, task)
@@ -56,13 +65,17 @@ class Tasks:
                 if entry is not None:
                     where = entry.repo_id or f"bundled {entry.bundled}"
                     row = {"id": f"viper/{name}-{task}-v0", "checkpoint": where}
-                rows.append({**row, **SUITES[name].facts(task), **_separation(entry, task)})
+                    row["alias"] = entry.alias
+                row |= {**SUITES[name].facts(task), **_separation(entry, task)}
+                rows.setdefault(name, []).append(row)
         if self.json:
-            print(json.dumps(rows, indent=2))
+            print(json.dumps([row for some in rows.values() for row in some], indent=2))
             return
-        for row in rows:
-            facts = ", ".join(f"{k.replace('_', ' ')} {v:g}" for k, v in list(row.items())[2:])
-            print(f"{row['id']:40s} {row['checkpoint']:25s} {facts}".rstrip())
+        view = Console()
+        with view.capture() as text:
+            for name, some in rows.items():
+                view.print(_table(name, some))
+        print(text.get(), end="")  # rich would end the process if the reader has gone
 
     def _chosen(self, suite: Suite) -> list[str]:
         return [task for task in suite.tasks if task in (self.tasks or suite.tasks)]
@@ -97,7 +110,24 @@ class Tasks:
             print(json.dumps(measured, indent=2))
 
 
-def _separation(entry: CheckpointEntry | None, task: str) -> dict[str, float]:
+def _table(suite: str, rows: list[dict[str, Any]]) -> Table:
+    """Of one suite; a column for whatever is known of some task."""
+    title = f"viper/{suite}-TASK-v0" if any("alias" in r for r in rows) else f"{suite} (no ids)"
+    view = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    names = [k for k in HEADERS if any(k in row for row in rows)]
+    view.add_column("task")
+    for name in names:
+        justify: Literal["left", "right"] = "left" if name in ("alias", "verdict") else "right"
+        view.add_column(HEADERS[name], justify=justify)
+    for row in rows:
+        task = row["id"].removeprefix(f"viper/{suite}-").removeprefix(f"{suite} ")
+        told = [row.get(name, "") for name in names]
+        told = [v if isinstance(v, str) else f"{v:g}" for v in told]
+        view.add_row(task.removesuffix("-v0"), *told)
+    return view
+
+
+def _separation(entry: CheckpointEntry | None, task: str) -> dict[str, Any]:
     """What the audit of a bundled checkpoint found; empty where there is none."""
     if entry is None or entry.bundled is None or entry.repo_id is not None:
         return {}
@@ -106,4 +136,7 @@ def _separation(entry: CheckpointEntry | None, task: str) -> dict[str, float]:
 
     audit = read_config(bundled_folder(entry.alias)).evaluation.get("tasks", {}).get(task, {})
     known = {shown: audit.get(key) for key, shown in SHOWN.items()}
-    return {shown: round(figure, 2) for shown, figure in known.items() if figure is not None}
+    found: dict[str, Any] = {k: round(v, 2) for k, v in known.items() if v is not None}
+    told = " ".join(audit.get("verdict", []))
+    words = [word for word in ("UNSAFE", "WEAK", "OK") if f"{word}:" in told]
+    return found | ({"verdict": words[0]} if words else {})

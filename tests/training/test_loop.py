@@ -1,13 +1,17 @@
 """A run that is killed, begun anew or out of room loses nothing and goes on with nobody else's."""
 
+import io
 import json
+import re
+import time
 from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from rich.console import Console
 
 from viper_gym.errors import TrainingError
-from viper_gym.training.loop import Loop, LoopConfig, make_accelerator
+from viper_gym.training.loop import Loop, LoopConfig, make_accelerator, progress_bar
 
 
 @dataclass(frozen=True)
@@ -95,3 +99,14 @@ def test_a_foreign_checkpoint_is_named(tmp_path, content):
     torch.save({"other": 1}, tmp_path / "state.pt")
     with pytest.raises(TrainingError, match=r"state\.pt is damaged or foreign"):
         Loop(config(tmp_path, resume=True), "run", Settings()).run(Counts())
+
+
+def test_a_terminal_of_eighty_columns_shows_the_time_that_is_left():
+    console = Console(width=80, file=io.StringIO())
+    with progress_bar(console) as bar:
+        job = bar.add_task("video model", total=100, note="")
+        bar.update(job, completed=10, note="step 25 train/nats_per_token 0.06504 " * 3)
+        bar.get_time = lambda: time.monotonic() + 5
+        bar.update(job, completed=20)
+    shown = console.file.getvalue()
+    assert re.search(r"video model .* left \d:\d\d:\d\d step 25 train/nats", shown), shown

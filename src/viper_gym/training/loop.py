@@ -25,6 +25,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from torch import nn
 
 from viper_gym.errors import TrainingError, require_positive
@@ -280,12 +281,14 @@ def _log(writer: Any, metrics: dict[str, float], step: int) -> None:
 def progress_bar(console: Console | None = None) -> Progress:
     """A bar whose tasks have a description, the time that is left, and a note."""
     return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=11)),
+        BarColumn(bar_width=12),
+        TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
         TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
+        # the one that gives way in a narrow terminal
+        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, ratio=1)),
+        expand=True,
         console=console or Console(stderr=True),  # stdout is for results
         speed_estimate_period=_SPEED_OVER,
     )

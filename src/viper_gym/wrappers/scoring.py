@@ -75,11 +75,7 @@ class Scorer:
         self._model: VideoRewardModel | None = None
         self.config: BundleConfig
         if isinstance(checkpoint, VideoRewardModel):
-            if (o.revision, o.device, o.dtype) != (None, "auto", "auto"):
-                raise ValueError(
-                    "revision, device and dtype belong to `VideoRewardModel.from_pretrained`: this "
-                    "model is loaded already"
-                )
+            _check_loaded(checkpoint, o)
             self._model, self.config = checkpoint, checkpoint.config
         else:
             folder = resolve(checkpoint, o.revision, task=tasks)
@@ -218,6 +214,17 @@ class Scorer:
                 "reward_clip=(0, 1).",
                 stacklevel=4,
             )
+
+
+def _check_loaded(model: VideoRewardModel, o: RewardOptions) -> None:
+    """What belongs to loading may only say what the loaded model is."""
+    devices = ("auto", str(model.device), model.device.type)
+    dtypes = ("auto", "bf16" if model.dtype == torch.bfloat16 else "fp32")
+    if o.revision is not None or o.device not in devices or o.dtype not in dtypes:
+        raise ValueError(
+            f"this model is loaded already, on {devices[1]} in {dtypes[1]}; revision, device and "
+            f"dtype ({o.revision}, {o.device}, {o.dtype}) belong to `from_pretrained`"
+        )
 
 
 class ScoredByVideo:

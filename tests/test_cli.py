@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.vector import SyncVectorEnv
 from PIL import Image
 
-from conftest import random_video_model, small_bundle, toy_bundle
+from conftest import CodedEnv, random_video_model, small_bundle, toy_bundle
 from viper_gym.checkpoints.bundle import save_bundle
 from viper_gym.checkpoints.index import read_index
 from viper_gym.data.episodes import Episode
@@ -233,7 +235,9 @@ def test_relabelled_rewards_equal_live_ones(options):
     from viper_gym.cli.train_agent import _relabeller
 
     env_id = "viper/dmc-cup_catch-v0"
-    relabel, bare = _relabeller(env_id, {**options, "device": "cpu", "observation": "pixels"})
+    given = {**options, "device": "cpu", "observation": "pixels"}
+    relabel, bare, negative = _relabeller(env_id, given)
+    assert negative and not _relabeller(env_id, {**given, "reward_clip": (0.0, 1.0)})[2]
     assert bare == {"checkpoint": None, "observation": "pixels"}
     live = gym.make(env_id, device="cpu", **options)
     frames, rewards = [live.reset(seed=1)[0]], []
@@ -249,6 +253,19 @@ def test_relabelled_rewards_equal_live_ones(options):
     for other in ({"action_repeat": 8}, {"render_quality": "full"}):
         with pytest.raises(PreprocessingMismatch, match=next(iter(other))):
             _relabeller(env_id, other)
+
+
+def test_ends_under_relabelled_rewards_are_told_of_once():
+    from viper_gym.cli.train_agent import TellsOfEnds
+
+    for terminates, times in ((True, 1), (False, 0)):
+        envs = TellsOfEnds(SyncVectorEnv([lambda: CodedEnv(length=2, terminate=terminates)]))  # noqa: B023
+        envs.reset()
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            for _ in range(8):
+                envs.step(np.zeros(1, np.int64))
+        assert sum("ends episodes early" in str(w.message) for w in told) == times
 
 
 def test_an_agent_that_does_not_fit_is_a_named_error():

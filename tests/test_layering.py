@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).parents[1] / "src" / "viper_gym"
-BASE = {"errors", "types", "optional", "files", "pictures"}
+BASE = {"errors", "types", "optional", "files", "pictures", "progress"}
 ALLOWED = {
     "errors": set(),
     "types": set(),
     "optional": {"errors"},
     "files": set(),
     "pictures": set(),
+    "progress": set(),
     "models": BASE,
     "data": BASE,
     "checkpoints": BASE | {"models"},

@@ -11,7 +11,8 @@ import torch
 from rich.console import Console
 
 from viper_gym.errors import TrainingError
-from viper_gym.training.loop import Loop, LoopConfig, make_accelerator, progress_bar
+from viper_gym.progress import progress_bar
+from viper_gym.training.loop import Loop, LoopConfig, make_accelerator
 
 
 @dataclass(frozen=True)

@@ -150,9 +150,7 @@ class Trainer:
         self._shown = -np.inf
         self._rng = np.random.default_rng(config.seed)
         if saved is None:  # what an earlier run left is another run's
-            if self._state.exists():
-                set_aside(config.out / "metrics.jsonl")
-            set_aside(self._state)
+            set_aside(self._state, config.out / "metrics.jsonl")
             (config.out / "replay" / "replay.json").unlink(missing_ok=True)
         self.replay = FrameReplay(
             config.replay,

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from rich.console import Console
 
 from viper_gym.cli.progress import console, progress
-from viper_gym.errors import CheckpointError
+from viper_gym.errors import CheckpointError, UnknownTask
 from viper_gym.models.context import ContextPolicy
 
 
@@ -70,11 +70,11 @@ class Evaluate:
 
     def _parts(self) -> list[Evaluate]:
         """One for each checkpoint: a suite's tasks are served by several."""
-        from viper_gym.checkpoints.index import entry_of, read_index, unknown_task
+        from viper_gym.checkpoints.index import entry_of, read_index
 
-        if self.checkpoint is not None:
-            return [self]
         entries = [e for e in read_index().values() if e.suite == self.name]
+        if self.checkpoint is not None or not entries:  # the latter is refused where it is loaded
+            return [self]
         tasks: dict[str, list[str]] = {}
         all_tasks = [t for e in entries for t in e.tasks]
         for folder in (self.episodes, self.agents):  # those that were recorded
@@ -83,14 +83,17 @@ class Evaluate:
         for task in self.tasks or all_tasks:
             entry = entry_of(self.name, task)
             if entry is None:  # before the others are audited
-                raise unknown_task(tuple(all_tasks), task)
+                raise UnknownTask(
+                    f"no checkpoint of suite '{self.name}' serves '{task}'; expected one of "
+                    f"{', '.join(all_tasks)}, or --checkpoint"
+                )
             tasks.setdefault(entry.alias, []).append(task)
         if self.calibrate and len(tasks) > 1:
             raise CheckpointError(
                 f"--calibrate: expected one checkpoint, the tasks are of {', '.join(tasks)}: add "
                 "--checkpoint"
             )
-        return [replace(self, checkpoint=c, tasks=tuple(ts)) for c, ts in tasks.items()] or [self]
+        return [replace(self, checkpoint=c, tasks=tuple(ts)) for c, ts in tasks.items()]
 
     def _audit(self, failed: dict[str, CheckpointError]) -> dict[str, Any]:
         """Of one checkpoint; tasks that have no scale are added to `failed`."""

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from viper_gym.progress import SPEED_OVER
+
 console = Console(stderr=True)
-_SPEED_OVER = 3600.0  # seconds; by default steps that take longer than 30 show no time left
 
 
 class Tick:
@@ -28,5 +29,5 @@ class Tick:
 
 @contextmanager
 def progress(label: str, total: int | None) -> Iterator[Tick]:
-    with Progress(console=console, speed_estimate_period=_SPEED_OVER) as bar:
+    with Progress(console=console, speed_estimate_period=SPEED_OVER) as bar:
         yield Tick(bar, bar.add_task(label, total=total))

@@ -26,7 +26,7 @@ class Rebuild:
     """Make bundled checkpoints again: collect, train, calibrate and audit, as theirs were made.
 
     Runs the package's own commands with the settings of `recipes.json`; run again, it goes on where
-    it was stopped. Tasks that calibration refuses are told at the end. The weights that are shipped
+    it was stopped. What could not be calibrated is told at the end. The weights that are shipped
     came of earlier versions of the code and of other machines, so new ones resemble them and are
     not equal (docs/decisions.md).
     """
@@ -63,7 +63,7 @@ class Rebuild:
             if not self.show:
                 print(f"{alias}: {_model(out, len(found[alias]['video_model']) - 1) / 'bundle'}")
         if refused:
-            raise CheckpointError("not calibrated, see above:\n" + "\n".join(refused))
+            raise CheckpointError("not calibrated or audited, see above:\n" + "\n".join(refused))
 
     def _do(self, command: list[str], out: Path, refused: list[str]) -> None:
         line = f"viper-gym {shlex.join(command)}"
@@ -77,7 +77,7 @@ class Rebuild:
             return
         console.print(line, style="bold", highlight=False)
         code = subprocess.run([sys.executable, "-m", "viper_gym", *command]).returncode
-        if code and command[0] == "evaluate":  # the next one may fare better
+        if code == 2 and command[0] == "evaluate":  # a named error; the next one may fare better
             refused.append(line)
         elif code:
             raise TrainingError(f"ended with {code}: {line}. Run again to go on there")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import gymnasium as gym
 import numpy as np
 import tyro
-from gymnasium.vector import VectorEnv
+from gymnasium.vector import VectorEnv, VectorWrapper
 
 from viper_gym.agents.dreamer.config import DreamerConfig
 from viper_gym.agents.drq.agent import DrQConfig
@@ -63,7 +62,7 @@ def train_agent(config: AgentTraining) -> Path:
     from viper_gym.agents.trainer import Trainer
     from viper_gym.benchmark.figures import video_gif
     from viper_gym.likelihood.precision import resolve_device, resolve_dtype
-    from viper_gym.training.loop import progress_bar
+    from viper_gym.progress import progress_bar
 
     device = resolve_device(config.device)
     bf16 = resolve_dtype(config.precision, device) == torch.bfloat16
@@ -93,18 +92,18 @@ def train_agent(config: AgentTraining) -> Path:
     def film(frames: np.ndarray, stem: Path) -> None:
         video_gif(frames, stem.with_suffix(".gif"))
 
-    kwargs, relabel = _decode(config.env_kwargs), None
+    kwargs, relabel, negative = _decode(config.env_kwargs), None, False
     if config.env.startswith(IDS) and config.device != "auto":
         kwargs.setdefault("device", config.device)
     if config.relabel:
-        relabel, kwargs = _relabeller(config.env, kwargs)
+        relabel, kwargs, negative = _relabeller(config.env, kwargs)
     envs = partial(make_envs, config.env, kwargs)
     plain = {k: v for k, v in kwargs.items() if k not in ("bonus", "beta")}
     evaluated = partial(make_envs, config.env, plain) if config.env.startswith(IDS) else envs
     with bar:
         trainer = Trainer(
             config.trainer,
-            envs,
+            (lambda n: TellsOfEnds(envs(n))) if negative else envs,
             announced,
             on_progress,
             film,
@@ -151,8 +150,24 @@ def make_agent(
         raise TrainingError(f"no {config.agent} can be made for {config.env}: {error}") from error
 
 
-def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, Any]]:
-    """The reward of whole episodes, and what is left to make the bare environment with.
+class TellsOfEnds(VectorWrapper):
+    """Warns once where an episode is terminated, as live rewards do by themselves."""
+
+    _told = False
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        from viper_gym.wrappers.scoring import warn_of_termination
+
+        result = self.env.step(actions)
+        if not self._told and result[2].any():
+            self._told = True
+            warn_of_termination()
+        return result
+
+
+def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, Any], bool]:
+    """The reward of whole episodes, what is left to make the bare environment with, and whether
+    such rewards can be negative.
 
     Raises:
         TrainingError: no id of this package, or options that belong to a live reward.
@@ -178,12 +193,6 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
     model = shared_reward_model(str(resolve(checkpoint, revision, task=task)), device, dtype)
     scale = kwargs.pop("reward_scale", "calibrated"), kwargs.pop("reward_clip", None)
     paid = model.scale(task, *scale)  # what does not fit is said before anything is played
-    if suite == "atari" and paid.can_be_negative:
-        warnings.warn(
-            "games end episodes early and the VIPER reward can be negative: an agent may learn to "
-            "end them. Pass reward_clip calibrated, or bounds that are not negative",
-            stacklevel=2,
-        )
 
     try:
         bare: Any = gym.make(env, checkpoint=None, **kwargs).unwrapped  # a live reward looks, too
@@ -195,7 +204,7 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
     def relabel(frames: np.ndarray) -> np.ndarray:
         return model.scaled(model.log_prob(frames[None], task)[0], task, *scale)
 
-    return relabel, {**kwargs, "checkpoint": None}
+    return relabel, {**kwargs, "checkpoint": None}, paid.can_be_negative
 
 
 def make_envs(env: str, kwargs: dict[str, Any], number: int) -> VectorEnv:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes.util
 import importlib
 import os
+import re
 import sys
 import traceback
 from contextlib import suppress
@@ -84,7 +85,7 @@ def require_simulator(module: str, extra: str, apart: bool = False) -> ModuleTyp
 def _of_opengl(error: BaseException) -> bool:
     """Whether an import failed where OpenGL was loaded, by the files that it went through."""
     told = "".join(traceback.format_exception(error)).lower()
-    return any(word in told for word in ("opengl", "egl", "osmesa", "gl_context", "mujoco_gl"))
+    return re.search(r"\b(lib)?(opengl|egl|osmesa|mujoco_gl)|gl_context", told) is not None
 
 
 def could_not_draw(error: BaseException) -> RenderingUnavailable:

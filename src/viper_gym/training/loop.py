@@ -17,22 +17,12 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from PIL import Image
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Column
 from torch import nn
 
 from viper_gym.errors import TrainingError, require_positive
 from viper_gym.files import set_aside
 from viper_gym.models.bf16 import bf16_is_fast
-
-_SPEED_OVER = 3600.0  # seconds; by default steps that take longer than 30 show no time left
+from viper_gym.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -147,9 +137,7 @@ class Loop:
         if c.resume and self._state_path.exists():
             self._load(trainable)
         else:  # another run's, which a kill before the first checkpoint must not go on with
-            if self._state_path.exists():
-                set_aside(c.out / "metrics.jsonl")
-            set_aside(self._state_path)
+            set_aside(self._state_path, c.out / "metrics.jsonl")
         self._cut_log()
         writer = SummaryWriter(str(c.out / "tensorboard"), purge_step=self.step)
         start, saved, begun = time.monotonic(), time.monotonic(), self._elapsed
@@ -278,22 +266,6 @@ def _log(writer: Any, metrics: dict[str, float], step: int) -> None:
         writer.add_scalar(name, value, step)
 
 
-def progress_bar(console: Console | None = None) -> Progress:
-    """A bar whose tasks have a description, the time that is left, and a note."""
-    return Progress(
-        TextColumn("{task.description}", table_column=Column(no_wrap=True, min_width=11)),
-        BarColumn(bar_width=12),
-        TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
-        TextColumn("left"),
-        TimeRemainingColumn(table_column=Column(no_wrap=True, min_width=7)),
-        # the one that gives way in a narrow terminal
-        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, ratio=1)),
-        expand=True,
-        console=console or Console(stderr=True),  # stdout is for results
-        speed_estimate_period=_SPEED_OVER,
-    )
-
-
 __all__ = [
     "Loop",
     "LoopConfig",
@@ -302,5 +274,4 @@ __all__ = [
     "learning_rate",
     "load_full_state",
     "make_accelerator",
-    "progress_bar",
 ]

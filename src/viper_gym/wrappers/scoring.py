@@ -208,12 +208,16 @@ class Scorer:
         """Once: an early end under a reward that can be negative teaches to end early."""
         if not self._warned and any(scale.can_be_negative for scale in self._scales):
             self._warned = True
-            warnings.warn(
-                "this environment ends episodes early and the VIPER reward can be negative: an "
-                "agent may learn to end them. Disable early termination if you can, or pass "
-                "reward_clip=(0, 1).",
-                stacklevel=4,
-            )
+            warn_of_termination(stacklevel=5)
+
+
+def warn_of_termination(stacklevel: int = 2) -> None:
+    """What is said where episodes end early under a reward that can be negative."""
+    warnings.warn(
+        "this environment ends episodes early and the VIPER reward can be negative: an agent may "
+        "learn to end them. Disable early termination if you can, or pass reward_clip=(0, 1).",
+        stacklevel=stacklevel,
+    )
 
 
 def _check_loaded(model: VideoRewardModel, o: RewardOptions) -> None:

@@ -1,5 +1,6 @@
 """The registered ids with the bundled checkpoint: offline, real reward."""
 
+import shutil
 from importlib.util import find_spec
 
 import gymnasium as gym
@@ -13,7 +14,7 @@ from viper_gym.bonus.rnd import RND
 from viper_gym.checkpoints.bundle import read_config
 from viper_gym.checkpoints.index import read_index
 from viper_gym.checkpoints.resolve import resolve
-from viper_gym.errors import PreprocessingMismatch
+from viper_gym.errors import CheckpointError, PreprocessingMismatch
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
 # suite -> module of its extra, where the others' are not enough
@@ -146,6 +147,20 @@ def test_without_a_checkpoint_the_bare_environment_is_made():
     _, reward, _, _, info = env.step(env.action_space.sample())
     assert 0 <= reward <= 2 and "viper/reward" not in info
     assert env.unwrapped.preprocessing["image_size"] == 64
+
+
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec])
+def test_a_task_that_nothing_published_serves_wants_a_checkpoint_of_ones_own(make, tmp_path):
+    env_id = "viper/dmc-hopper_stand-v0"
+    with pytest.raises(CheckpointError, match="no published checkpoint serves dmc hopper_stand"):
+        make(env_id)
+    shutil.copytree(resolve("dmc-3"), own := tmp_path / "own")  # any will do by that name
+    config = (own / "config.json").read_text()
+    (own / "config.json").write_text(config.replace("walker_walk", "hopper_stand"))
+    env = make(env_id, checkpoint=str(own))
+    env.reset(seed=0)
+    assert np.isfinite(env.step(env.action_space.sample())[1]).all()
+    env.close()
 
 
 @pytest.mark.parametrize("make", [gym.make, gym.make_vec])

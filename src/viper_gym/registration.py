@@ -1,4 +1,4 @@
-"""Register `viper/<suite>-<task>-v0` for every task of `checkpoints.json`."""
+"""Register `viper/<suite>-<task>-v0` for every task of every suite."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ OWN = "auto"  # stands for the suite's own bundles in `checkpoints.json`
 
 
 def register_all() -> None:
-    """Register the ids; importing the package twice, or in a worker, is harmless."""
-    from viper_gym.checkpoints.index import read_index
+    """Register the ids; importing the package twice, or in a worker, is harmless.
 
-    for entry in read_index().values():
-        for task in entry.tasks:
-            env_id = f"viper/{entry.suite}-{task}-v0"
+    Tasks that no published checkpoint serves have theirs, too: for a checkpoint of one's own, or
+    the bare environment.
+    """
+    from viper_gym.envs.suite import SUITES
+
+    for suite in SUITES.values():
+        for task in suite.tasks:
+            env_id = f"viper/{suite.name}-{task}-v0"
             if env_id not in gym.registry:
                 gym.register(
                     id=env_id,
                     entry_point="viper_gym.registration:make",
                     vector_entry_point="viper_gym.registration:make_vec",
-                    kwargs={"suite": entry.suite, "task": task},
+                    kwargs={"suite": suite.name, "task": task},
                 )
 
 
@@ -42,8 +46,9 @@ def make(
     """A task of a suite with VIPER reward: what `gym.make("viper/dmc-…")` returns.
 
     Args:
-        checkpoint: "auto" is the suite's own; None gives the bare environment with its task
-            reward, seen as the bundle's videos were: what the vector wrappers are put around.
+        checkpoint: "auto" is the suite's own, if there is one for the task; None gives the bare
+            environment with its task reward, seen as the bundle's videos were: what the vector
+            wrappers are put around.
         revision: of a Hub repository.
         device: of the networks: "auto", "cpu", "cuda", …
         observation: "pixels" or "state"; the reward comes from pixels either way.
@@ -56,7 +61,8 @@ def make(
 
     Raises:
         TypeError: arguments of a reward without a checkpoint, or unknown ones.
-        CheckpointError, UnknownTask, PreprocessingMismatch: see `ViperRewardWrapper`.
+        CheckpointError, UnknownTask, PreprocessingMismatch: see `ViperRewardWrapper`; the first
+            also where "auto" finds none.
         DependencyNotInstalled, RenderingUnavailable: the simulator, or its drawing, is missing.
     """
     from viper_gym.envs.suite import find_suite
@@ -64,6 +70,7 @@ def make(
     from viper_gym.wrappers.single import ViperRewardWrapper
 
     _refuse_without(checkpoint, reward)
+    checkpoint = _own_of(suite, task) if checkpoint == OWN else checkpoint
     env: Any = find_suite(suite).make(
         task,
         observation,
@@ -73,8 +80,6 @@ def make(
     )
     if checkpoint is None:
         return env if hold == 1 else HoldAction(env, hold)
-    if checkpoint == OWN:
-        checkpoint = suite
     wrapped = ViperRewardWrapper(env, checkpoint, task, revision=revision, device=device, **reward)
     recorded = wrapped._saved_kwargs
     given: dict[str, Any] = {"checkpoint": checkpoint, **reward}
@@ -126,6 +131,7 @@ def make_vec(
         render_mode=render_mode,
     )
     _refuse_without(checkpoint, reward)
+    checkpoint = _own_of(suite, task) if checkpoint == OWN else checkpoint
     maker: Any = bare
     if max_episode_steps is not None:
         maker = partial(_with, gym.wrappers.TimeLimit, maker, max_episode_steps * hold)
@@ -138,13 +144,28 @@ def make_vec(
         if asynchronous
         else gym.vector.SyncVectorEnv(makers, autoreset_mode=mode)
     )
-    if checkpoint == OWN:
-        checkpoint = suite
     if checkpoint is not None:
         envs = ViperVectorRewardWrapper(
             envs, checkpoint, task, revision=revision, device=device, **reward
         )
     return envs if hold == 1 else HoldActionVector(envs, hold)
+
+
+def _own_of(suite: str, task: str) -> str:
+    """What "auto" stands for.
+
+    Raises:
+        CheckpointError: no published checkpoint serves the task.
+    """
+    from viper_gym.checkpoints.index import entry_of
+    from viper_gym.errors import CheckpointError
+
+    if entry_of(suite, task) is None:
+        raise CheckpointError(
+            f"no published checkpoint serves {suite} {task}: give your own, of `viper-gym train` "
+            "(checkpoint='FOLDER'), or checkpoint=None for the bare environment"
+        )
+    return suite
 
 
 def _refuse_without(checkpoint: str | None, reward: dict[str, Any]) -> None:

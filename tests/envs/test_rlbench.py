@@ -32,7 +32,7 @@ from viper_gym.envs.rlbench import (
 )
 from viper_gym.envs.rlbench_installation import contract_differences, missing_parts
 from viper_gym.envs.suite import find_suite
-from viper_gym.errors import SimulatorUnavailable, UnknownTask
+from viper_gym.errors import CheckpointError, SimulatorUnavailable, UnknownTask
 
 STAND_IN = Path(__file__).parent / "rlbench_stand_in"
 TASK = "pick_and_lift"
@@ -269,5 +269,6 @@ def test_in_the_simulator(task):
     env.close()
 
 
-def test_no_id_is_registered_without_a_checkpoint():
-    assert not [name for name in gym.registry if name.startswith("viper/rlbench")]
+def test_ids_want_a_checkpoint_of_ones_own():
+    with pytest.raises(CheckpointError, match="no published checkpoint serves rlbench pick_up_cup"):
+        gym.make("viper/rlbench-pick_up_cup-v0")

@@ -21,15 +21,18 @@ from viper_gym.errors import UnknownTask, VideoDataError
 
 
 def _ids(tasks: tuple[str, ...]) -> list[str]:
-    """Registered ids of these tasks, or all of them."""
+    """Registered ids of these tasks, or of all that have a checkpoint."""
+    from viper_gym.checkpoints.index import read_index
+
     found = {i: re.fullmatch(r"viper/[a-z]+-(.+)-v0", i) for i in gym.registry}
     by_task = {match[1]: i for i, match in found.items() if match}
+    rewarded = {task for entry in read_index().values() for task in entry.tasks}
     unknown = sorted(set(tasks) - set(by_task))
     if unknown:
         raise UnknownTask(
             f"no registered environment shows {', '.join(unknown)}; see `viper-gym tasks`"
         )
-    return [by_task[task] for task in tasks or by_task]
+    return [by_task[task] for task in tasks or by_task if tasks or task in rewarded]
 
 
 def _kinds(env: str, checkpoint: str, device: str, dtype: str) -> dict[str, MakeEnvs]:
@@ -60,7 +63,7 @@ class Bench:
     ] = "likelihood"
     """likelihood: the methods; wrappers: one vector wrapper against a wrapper an environment;
     agents: the parts of a step of both agents, on the first of `tasks`; environments: step and
-    reset of every registered id (or of `tasks`), each with its own checkpoint; still: what
+    reset of every id with a checkpoint of its own (or of `tasks`), scored by that; still: what
     experts earn beside pictures of them that stopped, for each of `checkpoints`; mask: what
     random play in a game earns by the points it has lost, for `checkpoints` whose videos had the
     score hidden or not"""

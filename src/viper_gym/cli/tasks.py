@@ -30,8 +30,8 @@ class Tasks:
     than random play's (AUROC), rank correlation with the task return, share of the pairs that the
     expert wins against the worst cheap behaviour, and the worst word of its verdict (model card).
 
-    Tasks without a checkpoint have no id yet: `collect` records their experts, and your own bundle
-    makes the reward.
+    Tasks without a checkpoint have ids, too, for one of your own: `collect` records their experts,
+    `train` makes the bundle, `gym.make(ID, checkpoint="FOLDER")` the reward.
     """
 
     tasks: tuple[str, ...] = ()
@@ -61,10 +61,9 @@ class Tasks:
         for name in names:
             for task in self._chosen(SUITES[name]):
                 entry = entry_of(name, task)
-                row: dict[str, Any] = {"id": f"{name} {task}", "checkpoint": "none yet"}
+                row: dict[str, Any] = {"id": f"viper/{name}-{task}-v0", "checkpoint": "none yet"}
                 if entry is not None:
-                    where = entry.repo_id or f"bundled {entry.bundled}"
-                    row = {"id": f"viper/{name}-{task}-v0", "checkpoint": where}
+                    row["checkpoint"] = entry.repo_id or f"bundled {entry.bundled}"
                     row["alias"] = entry.alias
                 row |= {**SUITES[name].facts(task), **_separation(entry, task)}
                 rows.setdefault(name, []).append(row)
@@ -112,15 +111,18 @@ class Tasks:
 
 def _table(suite: str, rows: list[dict[str, Any]]) -> Table:
     """Of one suite; a column for whatever is known of some task."""
-    title = f"viper/{suite}-TASK-v0" if any("alias" in r for r in rows) else f"{suite} (no ids)"
+    title = f"viper/{suite}-TASK-v0"
+    if not any("alias" in row for row in rows):
+        title += " (no checkpoint yet)"
     view = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    view.min_width = len(title)  # or it is broken where columns are few
     names = [k for k in HEADERS if any(k in row for row in rows)]
     view.add_column("task")
     for name in names:
         justify: Literal["left", "right"] = "left" if name in ("alias", "verdict") else "right"
         view.add_column(HEADERS[name], justify=justify)
     for row in rows:
-        task = row["id"].removeprefix(f"viper/{suite}-").removeprefix(f"{suite} ")
+        task = row["id"].removeprefix(f"viper/{suite}-")
         told = [row.get(name, "") for name in names]
         told = [v if isinstance(v, str) else f"{v:g}" for v in told]
         view.add_row(task.removesuffix("-v0"), *told)

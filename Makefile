@@ -38,7 +38,7 @@ $(ROBOSUITE)/.installed: pyproject.toml constraints-robosuite.txt
 	test -x $(ROBOSUITE)/bin/python || $(PYTHON) -m venv $(ROBOSUITE)
 	$(ROBOSUITE)/bin/pip install --quiet --disable-pip-version-check -c constraints-robosuite.txt torch
 	$(ROBOSUITE)/bin/pip install --quiet --disable-pip-version-check -c constraints-robosuite.txt \
-		-e '.[robosuite]' pytest pytest-timeout
+		-e '.[robosuite,sb3]' pytest pytest-timeout
 	touch $@
 
 gl:

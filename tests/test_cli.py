@@ -332,6 +332,7 @@ def test_an_agent_is_trained_killed_and_resumed_on_a_video_reward(tmp_path):
     total = ended[0]["train/return"]
     assert total != pytest.approx(ended[0]["train/viper/return"])  # the bonus is in it
     assert next(out.glob("eval_*.gif")).stat().st_size > 1000
+    assert Image.open(out / "curves.png").size[0] > 500
     saved = checkpoint.read_bytes()
     more = [*command, "--total-timesteps", str(kept + 160), "--resume", "--checkpoint-minutes", "0"]
     full = subprocess.run(  # files of more than 50 kB cannot be written: a checkpoint has more

@@ -1,16 +1,16 @@
-"""Curves of both returns from the metrics.jsonl files of the examples.
+"""Curves of both returns from the metrics.jsonl files of the examples and of `train agent`.
 
     python tools/plot_results.py --runs runs/cartpole_0 runs/cartpole_1 --title cartpole_swingup \
         --oracle 855 --out docs/results/cartpole_swingup.png
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tyro
 
+from viper_gym.benchmark.curves import read_metrics, training_returns
 from viper_gym.benchmark.figures import learning_curves
 
 
@@ -26,14 +26,10 @@ class Args:
 def main(args: Args) -> None:
     curves = {}
     for run in args.runs:
-        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        episodes = [line for line in lines if line["phase"] == "train"]
-        columns = (
-            np.array([e[k] for e in episodes]) for k in ("step", "task_return", "viper_return")
-        )
-        curves[run.name] = tuple(columns)
+        lines = read_metrics(run)
+        curves[run.name] = training_returns(lines)
         for phase in ("final", "final as trained"):
-            returns = [line["task_return"] for line in lines if line["phase"] == phase]
+            returns = [line["task_return"] for line in lines if line.get("phase") == phase]
             if returns:
                 print(f"{run.name}: {phase}, task return {np.mean(returns):.1f} {returns}")
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -80,7 +80,13 @@ def make(
     )
     if checkpoint is None:
         return env if hold == 1 else HoldAction(env, hold)
-    wrapped = ViperRewardWrapper(env, checkpoint, task, revision=revision, device=device, **reward)
+    try:
+        wrapped = ViperRewardWrapper(
+            env, checkpoint, task, revision=revision, device=device, **reward
+        )
+    except BaseException:
+        env.close()  # nobody holds it; RLBench allows one at a time
+        raise
     recorded = wrapped._saved_kwargs
     given: dict[str, Any] = {"checkpoint": checkpoint, **reward}
     env.spec_kwargs = {k: recorded[k] for k in given if k in ("checkpoint", "bonus")}
@@ -145,9 +151,13 @@ def make_vec(
         else gym.vector.SyncVectorEnv(makers, autoreset_mode=mode)
     )
     if checkpoint is not None:
-        envs = ViperVectorRewardWrapper(
-            envs, checkpoint, task, revision=revision, device=device, **reward
-        )
+        try:
+            envs = ViperVectorRewardWrapper(
+                envs, checkpoint, task, revision=revision, device=device, **reward
+            )
+        except BaseException:
+            envs.close()
+            raise
     return envs if hold == 1 else HoldActionVector(envs, hold)
 
 

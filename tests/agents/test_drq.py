@@ -226,6 +226,17 @@ def test_resume_under_other_settings_is_refused(tmp_path):
         trainer(tmp_path, resume=True, gradient_steps=2.0)
 
 
+@pytest.mark.parametrize("content", [b"nothing of the kind", b"", {"other": 1}])
+def test_a_damaged_or_foreign_checkpoint_is_named(tmp_path, content):
+    trainer(tmp_path).save()
+    if isinstance(content, bytes):
+        (tmp_path / "state.pt").write_bytes(content)
+    else:
+        torch.save(content, tmp_path / "state.pt")
+    with pytest.raises(TrainingError, match=r"state\.pt is damaged or foreign"):
+        trainer(tmp_path, resume=True)
+
+
 def test_without_resume_an_old_replay_is_not_taken_over(tmp_path):
     t = trainer(tmp_path, total_timesteps=120)
     t.run()

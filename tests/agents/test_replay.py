@@ -115,6 +115,14 @@ def test_a_killed_run_finds_what_it_saved_and_nothing_torn(tmp_path, rng, size):
         assert (following[..., 6:] == picture(*(action + np.array([0, 0, 1])).astype(int))).all()
 
 
+@pytest.mark.parametrize("content", ["", '{"head": 3', '{"head": 3}', "[]"])
+def test_a_damaged_index_is_named(tmp_path, content):
+    replay(folder=tmp_path).save()
+    (tmp_path / "replay.json").write_text(content)
+    with pytest.raises(ReplayError, match=r"replay\.json is damaged or foreign"):
+        replay(folder=tmp_path)
+
+
 def test_another_shape_is_refused(tmp_path):
     replay(folder=tmp_path).save()
     with pytest.raises(ReplayError, match="another shape"):

@@ -23,7 +23,7 @@ import viper_gym  # noqa: F401
 from viper_gym.data.episodes import Episode
 from viper_gym.data.videos import load_folder
 from viper_gym.diagnosis import rlbench as diagnosis
-from viper_gym.envs.collect import collect
+from viper_gym.envs.collect import _ENVS, collect, read_index
 from viper_gym.envs.rlbench import (
     RESET_ATTEMPTS,
     RLBENCH_TASKS,
@@ -231,12 +231,23 @@ def test_a_demonstration_is_an_episode_that_ends_with_success(simulator):
         env.step(LIFT)
 
 
-def test_cheap_behaviours_are_collected_without_an_expert(simulator, tmp_path):
+def test_demonstrations_and_cheap_behaviours_are_collected(simulator, tmp_path):
     [path] = collect(TASK, "zero", 1, tmp_path, first_seed=0, workers=0, suite="rlbench")
     episode = Episode.load(path)
     assert len(episode.frames) == STEPS // 4 + 1 and episode.meta["robot"] == "panda"
+    [path] = collect(TASK, "diverse", 1, tmp_path, first_seed=4, workers=0, suite="rlbench")
+    demonstration = Episode.load(path)
+    _ENVS.pop(("rlbench", TASK)).close()
+    assert np.array_equal(demonstration.frames, RLBenchEnv(TASK).record_demo(seed=4).frames)
+    assert demonstration.meta["behaviour"] == "diverse" and demonstration.meta["success"]
+    [line] = read_index(path.parent / "index.jsonl")
+    assert (
+        line["return"] is None and line["kept"] and line["steps"] == len(demonstration.frames) - 1
+    )
+    with pytest.raises(UnknownTask, match="nothing that suite 'rlbench' can show"):
+        collect(TASK, "graded", 1, tmp_path, first_seed=0, workers=0, suite="rlbench")
     with pytest.raises(UnknownTask, match="planner"):
-        collect(TASK, "expert", 1, tmp_path, first_seed=0, workers=0, suite="rlbench")
+        find_suite("rlbench").expert(TASK, None)
 
 
 def test_saved_demonstrations_are_videos_without_a_simulator(tmp_path):
@@ -267,6 +278,13 @@ def test_in_the_simulator(task):
     env.step(np.zeros(8, np.float32))
     assert len(env.record_demo(seed=0).frames) > 10
     env.close()
+
+
+def test_a_wrapper_that_refuses_leaves_no_environment_open(simulator):
+    for _ in range(2):  # RLBench has one at a time
+        with pytest.raises(UnknownTask):
+            gym.make(f"viper/rlbench-{TASK}-v0", checkpoint="dmc")
+    gym.make(f"viper/rlbench-{TASK}-v0", checkpoint=None).close()
 
 
 def test_ids_want_a_checkpoint_of_ones_own():

@@ -8,6 +8,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from conftest import CodedEnv, coded_frame, random_video_model, toy_bundle, with_offsets
 from viper_gym.errors import FrameMismatch, PreprocessingMismatch
 from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.types import STEP_INFO
 from viper_gym.wrappers.frames import FrameInInfo
 from viper_gym.wrappers.single import ViperRewardWrapper
 from viper_gym.wrappers.vector import ViperVectorRewardWrapper
@@ -84,6 +85,7 @@ def test_gymnasium_vector_equals_single(model, pixels, mode, kind, wrap, n):
     for _ in range(STEPS):
         _, rewards, terminated, truncated, infos = envs.step(np.zeros(n, int))
         assert "viper/frame" not in {**infos, **infos.get("final_info", {})}
+        assert set(STEP_INFO) <= set(infos)  # also where nobody is rewarded because all reset
         for i in range(n):
             keys = [k for k in infos if k.startswith("viper/") and infos[f"_{k}"][i]]
             if keys:

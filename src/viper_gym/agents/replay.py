@@ -281,14 +281,22 @@ class FrameReplay:
         path = self._folder / "replay.json"
         if not path.exists():
             return False
-        saved = json.loads(path.read_text())
-        if saved["arrays"] != self._description:
+        try:
+            saved = json.loads(path.read_text())
+            shapes, head = saved["arrays"], int(saved["head"])
+            known, began = np.array(saved["known"], int), np.array(saved["began"], int)
+        except (ValueError, KeyError, TypeError) as error:
             raise ReplayError(
-                f"{self._folder} holds a replay of another shape ({saved['arrays']}), expected "
+                f"{path} is damaged or foreign: {error!r}. Train anew without resume, or in "
+                "another folder"
+            ) from error
+        if shapes != self._description or known.shape != self._known.shape:
+            raise ReplayError(
+                f"{self._folder} holds a replay of another shape ({shapes}), expected "
                 f"{self._description}: resume with the settings it was made with"
             )
-        self._head = int(saved["head"])
-        self._known[:], self._began[:] = saved["known"], saved["began"]
+        self._head = head
+        self._known[:], self._began[:] = known, began
         return True
 
 

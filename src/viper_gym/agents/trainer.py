@@ -336,12 +336,14 @@ class Trainer:
     def _saved(self) -> dict[str, Any]:
         try:
             state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
-        except (RuntimeError, UnpicklingError) as error:
+            saved = json.loads(state["settings"])
+        except (RuntimeError, UnpicklingError, EOFError, KeyError, TypeError) as error:
             raise TrainingError(
-                f"{self._state} cannot be read: {error}. A bonus of your own has to keep tensors, "
-                "numbers and lists of them in its state"
+                f"{self._state} is damaged or foreign: {error!r}. Train anew without resume, or in "
+                "another folder. (A bonus of your own has to keep tensors, numbers and lists of "
+                "them in its state)"
             ) from error
-        saved, now = json.loads(state["settings"]), json.loads(self._settings())
+        now = json.loads(self._settings())
         different = sorted(k for k in saved if saved[k] != now.get(k))
         if different:
             raise TrainingError(

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from viper_gym.cli.progress import progress
+from viper_gym.cli.progress import console, progress
 from viper_gym.errors import TrainingError, require_positive
+
+if TYPE_CHECKING:
+    from viper_gym.envs.suite import Suite
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Collect:
 
     tasks: tuple[str, ...] = ()
     """all tasks of the suite if left out"""
-    suite: Literal["dmc", "metaworld", "robosuite", "atari"] = "dmc"
+    suite: Literal["dmc", "metaworld", "robosuite", "atari", "rlbench"] = "dmc"
     behaviour: Literal[
         "diverse", "expert", "graded", "zero", "small", "constant", "random", "stop", "empty"
     ] = "diverse"
@@ -49,7 +52,7 @@ class Collect:
         workers = RayCluster() if self.launcher == "ray" else self.workers
         suite = find_suite(self.suite)
         # training reads one folder a task, audits one a behaviour below it
-        for task in self.tasks or tuple(suite.tasks):
+        for task in self.tasks or self._all_of(suite):
             episodes = self.episodes
             if episodes is None:
                 episodes = suite.training_episodes(task)
@@ -66,6 +69,17 @@ class Collect:
                     on_resume=tick.start_at,
                 )
             print(f"{task}: {len(paths)} episodes in {paths[0].parent}")
+
+    def _all_of(self, suite: Suite) -> tuple[str, ...]:
+        from viper_gym.envs.behaviours import BY_EXPERT
+
+        known = tuple(suite.tasks)
+        if self.behaviour not in BY_EXPERT:
+            return known
+        without = [task for task in known if not suite.has_expert(task)]
+        if without:
+            console.print(f"no expert: {', '.join(without)}, left out")
+        return tuple(task for task in known if task not in without)
 
 
 def _tick_if_kept(tick: Callable[[], None], line: dict[str, Any]) -> None:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 SHOWN = {"auroc_random": "auroc", "spearman": "spearman", "beats_cheap": "beats_cheap"}
 HEADERS = {
-    "alias": "checkpoint", "oracle_return": "expert", "paper_expert_return": "paper's",
-    "script_success": "script", "random_score": "random", "human_score": "human",
+    "alias": "model", "oracle_return": "expert", "paper_expert_return": "paper's",
+    "script_success": "script", "expert_score": "expert", "random_score": "random",
+    "human_score": "human",
     "auroc": "AUROC", "spearman": "rank", "beats_cheap": "cheap", "verdict": "verdict",
 }  # fmt: skip
 
@@ -90,6 +91,8 @@ class Tasks:
         for name in names:
             for task in self._chosen(SUITES[name]):
                 if not (self.suite or self.tasks or entry_of(name, task)):
+                    continue
+                if not (self.tasks or SUITES[name].has_expert(task)):
                     continue
                 results = expert_results(task, self.measure, suite=name)
                 returns = np.array([r.task_return for r in results])

@@ -40,7 +40,7 @@ def train(arguments: list[str]) -> None:
         print(f"tokenizer: {train_tokenizer(config)}")
         return
     if isinstance(config, AgentTraining):
-        print(f"agent, films and metrics.jsonl: {train_agent(config)}")
+        print(f"agent, films, curves.png and metrics.jsonl: {train_agent(config)}")
         return
     folder = train_video_model(config)
     print(f"bundle: {folder}")

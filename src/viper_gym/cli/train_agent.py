@@ -60,7 +60,8 @@ def train_agent(config: AgentTraining) -> Path:
 
     import viper_gym  # noqa: F401  (registers the viper/… ids)
     from viper_gym.agents.trainer import Trainer
-    from viper_gym.benchmark.figures import video_gif
+    from viper_gym.benchmark.curves import read_metrics, training_returns
+    from viper_gym.benchmark.figures import learning_curves, video_gif
     from viper_gym.likelihood.precision import resolve_device, resolve_dtype
     from viper_gym.progress import progress_bar
 
@@ -111,7 +112,10 @@ def train_agent(config: AgentTraining) -> Path:
             make_eval_envs=evaluated,
             made_of=_made_of(config),
         )
-        return trainer.run()
+        folder = trainer.run()
+    curves = training_returns(read_metrics(folder))
+    learning_curves({config.agent: curves}, config.env, None, folder / "curves.png")
+    return folder
 
 
 def _made_of(config: AgentTraining) -> dict[str, Any]:

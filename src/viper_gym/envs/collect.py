@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
+from viper_gym.data.episodes import Episode
 from viper_gym.data.masks import NAME as MASK
 from viper_gym.data.masks import write_mask
 from viper_gym.data.rollout import record_episode
 from viper_gym.envs.behaviours import BY_EXPERT, EMPTY, plan_episode
 from viper_gym.envs.drawn_env import DrawnEnv
-from viper_gym.envs.suite import find_suite
+from viper_gym.envs.suite import Suite, find_suite
 from viper_gym.envs.workers import InProcess, Processes, Workers
 from viper_gym.errors import UNWRITABLE, TrainingError, UnknownTask
 from viper_gym.types import Policy
@@ -29,7 +30,11 @@ from viper_gym.types import Policy
 SEED_RANGE = (
     100_000  # training's seeds begin at 100000, calibration's at 200000, the audit's behind
 )
-_BATCH = 8  # episodes handed out at once; an interrupted run loses no more than these
+# Episodes handed out at once, at least, and a worker: the last of them keep few waiting, and an
+# interrupted run loses no more.
+_BATCH, _BATCH_A_WORKER = 8, 4
+
+DEMONSTRATED = ("expert", "diverse")  # behaviours that `Suite.demonstrate` stands for
 
 _ENVS: dict[tuple[str, str], DrawnEnv] = {}
 _EXPERTS: dict[tuple[str, str], Policy] = {}
@@ -64,10 +69,35 @@ def play(job: Job) -> dict[str, Any]:
     """Play one episode in this process; save it unless it is rejected; return its index line."""
     suite, key = find_suite(job.suite), (job.suite, job.task)
     if key not in _ENVS:  # one environment a process: GL contexts are costly
+        _EXPERTS.clear()
+        while _ENVS:
+            _ENVS.popitem()[1].close()
         _ENVS[key] = suite.make(job.task, observation="state")
-    env, oracle = _ENVS[key], None
+    env, training = _ENVS[key], job.behaviour == "diverse"
+    if suite.demonstrate is not None and job.behaviour in DEMONSTRATED:
+        episode, note = suite.demonstrate(env, job.seed), "demonstration"
+    else:
+        episode, note = _played(job, suite, env)
+    kept = not training or suite.is_good(job.task, episode)
+    line = {
+        "seed": job.seed,
+        "return": None if episode.rewards is None else round(episode.task_return, 2),
+        "steps": len(episode.frames) - 1,
+        "kept": kept,
+        "note": note,
+    }
+    if kept:
+        episode.meta.update(task=job.task, behaviour=job.behaviour, note=note, **env.preprocessing)
+        episode.save(_file(Path(job.folder), job.seed))
+    return line
+
+
+def _played(job: Job, suite: Suite, env: DrawnEnv) -> tuple[Episode, str]:
+    """An episode by a policy, and what was planned for it."""
+    oracle = None
     if job.behaviour in BY_EXPERT:
-        oracle = _EXPERTS.setdefault(key, suite.expert(job.task, env))
+        key = (job.suite, job.task)
+        oracle = _EXPERTS.get(key) or _EXPERTS.setdefault(key, suite.expert(job.task, env))
     size = gym.spaces.flatdim(env.action_space)
     plan = plan_episode(job.behaviour, oracle, size, job.seed, suite.recipe)
     training = job.behaviour == "diverse"
@@ -87,21 +117,7 @@ def play(job: Job) -> dict[str, Any]:
             # what is learned from shows the coming to rest; what is scored, whole episodes
             rest_steps=suite.rest_steps if training else suite.recipe.episode,
         )
-    assert episode.rewards is not None
-    kept = not training or suite.is_good(job.task, episode)
-    line = {
-        "seed": job.seed,
-        "return": round(episode.task_return, 2),
-        "steps": len(episode.rewards),
-        "kept": kept,
-        "note": plan.note,
-    }
-    if kept:
-        episode.meta.update(
-            task=job.task, behaviour=job.behaviour, note=plan.note, **env.preprocessing
-        )
-        episode.save(_file(Path(job.folder), job.seed))
-    return line
+    return episode, plan.note
 
 
 def collect(
@@ -170,8 +186,9 @@ def collect(
     source = jobs()
     try:
         with _workers(workers) as those:
+            most = max(_BATCH, _BATCH_A_WORKER * those.size)
             while kept < episodes:
-                batch = [next(source) for _ in range(min(episodes - kept, _BATCH))]
+                batch = [next(source) for _ in range(min(episodes - kept, most))]
                 for line in those.map(play, batch):
                     take(line)
     except OSError as error:

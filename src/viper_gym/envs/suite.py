@@ -72,6 +72,10 @@ class Suite:
     """uint8 (H, W), 0 where a picture tells the score; None: everything counts"""
     lacks: tuple[str, ...] = ()
     """behaviours that it cannot show"""
+    has_expert: Callable[[str], bool] = lambda task: True
+    """whether anybody plays it"""
+    demonstrate: Callable[[Any, int], Episode] | None = None
+    """(the environment, a seed) to an episode of an expert who does not act on states"""
     stops: bool = True
     """whether an agent can bring the whole picture to rest (in games others go on playing)"""
 
@@ -79,12 +83,24 @@ class Suite:
 def _ends_like_the_oracle(task: str, episode: Episode) -> bool:
     assert episode.rewards is not None
     spec = dmc_task(task)
+    assert spec.oracle_return is not None  # an expert has played
     expert = spec.oracle_return / 1000 * spec.action_repeat  # a step
     tail = episode.rewards[-int(len(episode.rewards) * KEEP_TAIL) :].mean()
     return bool(tail >= KEEP_SHARE * expert)
 
 
+def _dmc_facts(task: str) -> dict[str, float]:
+    spec = dmc_task(task)
+    own = {} if spec.oracle_return is None else {"oracle_return": spec.oracle_return}
+    return {**own, "paper_expert_return": spec.expert_return}
+
+
 def _dmc_expert(task: str, env: Any) -> Policy:
+    if dmc_task(task).oracle_return is None:
+        raise UnknownTask(
+            f"dmc task '{task}' has no expert: `viper-gym train` takes a folder of your own videos"
+            ", `collect` records behaviours that need none"
+        )
     if task == "pendulum_swingup":
         return PendulumScript()
     if task.startswith("reacher"):
@@ -96,10 +112,21 @@ def _dmc_expert(task: str, env: Any) -> Policy:
     return Oracle(task)
 
 
+def _atari_facts(task: str) -> dict[str, float]:
+    game = atari_game(task)
+    normalised = (game.expert - game.random) / (game.human - game.random)
+    return {
+        "expert_score": game.expert,
+        "random_score": game.random,
+        "human_score": game.human,
+        "human_normalised": round(normalised, 2),
+    }
+
+
 def _demonstrated(task: str, env: Any) -> Policy:
     raise UnknownTask(
-        f"rlbench task '{task}' has no expert that acts on states: RLBench's planner "
-        "demonstrates it (RLBenchEnv.record_demo, or a folder of demonstrations that RLBench saved)"
+        f"rlbench task '{task}' has no expert that acts on states: RLBench's planner demonstrates "
+        "it (`viper-gym collect --suite rlbench`, or a folder of demonstrations that RLBench saved)"
     )
 
 
@@ -117,10 +144,8 @@ SUITES = {
         recipe=DMC_RECIPE,
         training_steps=lambda task: dmc_task(task).episode_steps,
         training_episodes=lambda task: dmc_task(task).episodes,
-        facts=lambda task: {
-            "oracle_return": dmc_task(task).oracle_return,
-            "paper_expert_return": dmc_task(task).expert_return,
-        },
+        facts=_dmc_facts,
+        has_expert=lambda task: dmc_task(task).oracle_return is not None,
     ),
     "metaworld": Suite(
         "metaworld",
@@ -149,7 +174,8 @@ SUITES = {
         training_steps=lambda task: None,
         training_episodes=lambda task: 100,
         facts=lambda task: {},
-        lacks=(EMPTY,),
+        lacks=(EMPTY, "graded", "stop"),  # the planner neither errs nor takes over
+        demonstrate=lambda env, seed: env.record_demo(seed),
     ),
     "robosuite": Suite(
         "robosuite",
@@ -178,10 +204,7 @@ SUITES = {
         recipe=EpisodeRecipe(500, 60, pushed_episode=400, noise=(0.0, 0.0, 0.0, 0.3, 0.5)),
         training_steps=lambda task: None,
         training_episodes=lambda task: 40,
-        facts=lambda task: {
-            "random_score": atari_game(task).random,
-            "human_score": atari_game(task).human,
-        },
+        facts=_atari_facts,
         mask=game_mask,
         lacks=(EMPTY, "small"),  # a button is pressed or not
         stops=False,

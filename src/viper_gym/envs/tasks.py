@@ -43,7 +43,8 @@ class DMCTask:
     domain: str
     task: str
     expert_return: float
-    oracle_return: float
+    oracle_return: float | None
+    """None: there is no expert"""
     view: View = View()
     action_repeat: int = 2
     episodes: int = 220
@@ -74,6 +75,11 @@ DMC_TASKS: dict[str, DMCTask] = {
     ),
     "reacher_hard": DMCTask("reacher", "hard", 981, 979, episodes=900, episode_steps=50),
     "walker_walk": DMCTask("walker", "walk", 751, 944, episodes=160),
+    "acrobot_swingup": DMCTask("acrobot", "swingup", 731, None),
+    "manipulator_bring_ball": DMCTask("manipulator", "bring_ball", 242, None),
+    # the camera of the paper's videos: the others stay behind or lose it
+    "quadruped_run": DMCTask("quadruped", "run", 951, None, View(camera=2)),
+    "quadruped_walk": DMCTask("quadruped", "walk", 975, None, View(camera=2)),
 }
 
 

@@ -21,11 +21,18 @@ Job = TypeVar("Job")
 class Workers(Protocol):
     """Calls a function on jobs; the answers come in the order of the jobs."""
 
+    @property
+    def size(self) -> int:
+        """Jobs that are done at a time."""
+        ...
+
     def map(self, function: Callable[[Job], Any], jobs: Sequence[Job]) -> Iterator[Any]: ...
 
 
 class InProcess:
     """No other process at all."""
+
+    size = 1
 
     def map(self, function: Callable[[Job], Any], jobs: Sequence[Job]) -> Iterator[Any]:
         """One after the other."""
@@ -39,7 +46,7 @@ class Processes:
     """
 
     def __init__(self, number: int):
-        self._number, self._pool = number, _spawned(number)
+        self.size, self._pool = number, _spawned(number)
 
     def map(self, function: Callable[[Job], Any], jobs: Sequence[Job]) -> Iterator[Any]:
         """Side by side.
@@ -64,7 +71,7 @@ class Processes:
                         "Run again with fewer workers; what is done is kept"
                     ) from error
                 self._pool.shutdown(wait=False)
-                self._pool = _spawned(self._number)
+                self._pool = _spawned(self.size)
 
     def __enter__(self) -> Processes:
         return self
@@ -94,13 +101,26 @@ class RayCluster:
             self._ray.init(log_to_driver=False, include_dashboard=False)
 
     def map(self, function: Callable[[Job], Any], jobs: Sequence[Job]) -> Iterator[Any]:
-        """Side by side, each job on one CPU."""
+        """Side by side, each job on one CPU.
+
+        Raises:
+            TrainingError: a worker, or its machine, was lost again and again.
+        """
         remote = self._ray.remote(num_cpus=1, max_retries=ATTEMPTS)(function)
         for reference in [remote.remote(job) for job in jobs]:
             try:
                 yield self._ray.get(reference)
             except self._ray.exceptions.RayTaskError as error:
                 raise error.cause from error  # a full disk keeps its errno there only
+            except self._ray.exceptions.RayError as error:
+                raise TrainingError(
+                    f"Ray lost a worker {ATTEMPTS} times: {error}. What is done is kept; run again"
+                ) from error
+
+    @property
+    def size(self) -> int:
+        """CPUs of the cluster."""
+        return max(1, int(self._ray.cluster_resources().get("CPU", 1)))
 
 
 def _spawned(number: int) -> ProcessPoolExecutor:

@@ -30,8 +30,8 @@ class ViperVectorRewardWrapper(ScoredByVideo, VectorWrapper):
     vector environment (a tuple of frames). A step costs one model call, and a second one if
     episodes begin in it. Info values are arrays
     (num_envs,) with their `_key` masks, as Gymnasium's vector environments have them. The
-    three autoreset modes are followed: a step that only resets gives reward 0 and no info;
-    windows never cross episodes.
+    three autoreset modes are followed: a step that only resets gives reward 0, and masks that
+    say so; windows never cross episodes.
 
     Args:
         env: the vector environment.
@@ -118,21 +118,23 @@ class ViperVectorRewardWrapper(ScoredByVideo, VectorWrapper):
         if self._mode == AutoresetMode.SAME_STEP and over.any():
             shown = self._with_last_frames(frames, np.flatnonzero(over), info)
         rewards, info = np.zeros(self.num_envs), _without_frames(info)
-        if scored.any():
-            which = np.flatnonzero(scored)
+        which = np.flatnonzero(scored)
+        parts = {key: np.zeros(0) for key in STEP_INFO}  # the same keys at every step
+        if len(which):
             terms = self._scorer.score(
                 shown[which], np.asarray(task_rewards)[which], flat[which], which
             )
             rewards[which] = terms.total
-            for key, part in STEP_INFO.items():
-                _put(info, key, which, getattr(terms, part), self.num_envs)
-            ended = np.flatnonzero(over & scored)
-            if len(ended):
-                _put(info, INFO_RETURN, ended, self._scorer.returns[ended], self.num_envs)
-                returns = self._scorer.task_returns[ended]
-                _put(info, INFO_TASK_RETURN, ended, returns, self.num_envs)
-                share = np.full(len(ended), self._scorer.time_share)
-                _put(info, INFO_TIME_SHARE, ended, share, self.num_envs)
+            parts = {key: getattr(terms, part) for key, part in STEP_INFO.items()}
+        for key, values in parts.items():
+            _put(info, key, which, values, self.num_envs)
+        ended = np.flatnonzero(over & scored)
+        if len(ended):
+            _put(info, INFO_RETURN, ended, self._scorer.returns[ended], self.num_envs)
+            returns = self._scorer.task_returns[ended]
+            _put(info, INFO_TASK_RETURN, ended, returns, self.num_envs)
+            share = np.full(len(ended), self._scorer.time_share)
+            _put(info, INFO_TIME_SHARE, ended, share, self.num_envs)
         if (terminated & scored).any():
             self._scorer.warn_of_termination()
         begins = over if self._mode == AutoresetMode.SAME_STEP else fresh

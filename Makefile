@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Debian packs it apart, and what venv has written by then lacks pip
+NO_VENV = { echo "python's venv is missing: apt-get install -y python3-venv, then again" >&2; exit 1; }
 
 .PHONY: demo test test-robosuite check format gl clean
 demo: $(STAMP) gl
@@ -29,13 +31,13 @@ format: $(STAMP)
 
 # torch comes first and pinned: a loose requirement would bring several GB of CUDA libraries
 $(STAMP): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || $(NO_VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
 $(ROBOSUITE)/.installed: pyproject.toml constraints-robosuite.txt
-	test -x $(ROBOSUITE)/bin/python || $(PYTHON) -m venv $(ROBOSUITE)
+	test -x $(ROBOSUITE)/bin/pip || $(PYTHON) -m venv $(ROBOSUITE) || $(NO_VENV)
 	$(ROBOSUITE)/bin/pip install --quiet --disable-pip-version-check -c constraints-robosuite.txt torch
 	$(ROBOSUITE)/bin/pip install --quiet --disable-pip-version-check -c constraints-robosuite.txt \
 		-e '.[robosuite,sb3]' pytest pytest-timeout

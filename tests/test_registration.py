@@ -1,5 +1,6 @@
 """The registered ids with the bundled checkpoint: offline, real reward."""
 
+import json
 import shutil
 from importlib.util import find_spec
 
@@ -196,3 +197,24 @@ def test_max_episode_steps_counts_the_agents_steps_whichever_way_it_is_made():
     assert single == vector == [False, False, True]
     env.close()
     envs.close()
+
+
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec])
+def test_the_view_of_a_task_may_be_another_one(make):
+    options = {"checkpoint": None, "view": {"image_size": 84, "fovy": None}}
+    env = make("viper/dmc-cup_catch-v0", **options)
+    frames, _ = env.reset(seed=0)
+    assert frames.shape[-3:] == (84, 84, 3)
+    env.close()
+    with pytest.raises(PreprocessingMismatch, match=r"fovy.*60\.0.*None"):
+        make("viper/dmc-cup_catch-v0", view={"fovy": None})
+    with pytest.raises(TypeError, match="unexpected keyword argument 'zoom'"):
+        make("viper/dmc-cup_catch-v0", view={"zoom": 2})
+
+
+def test_a_checkpoint_that_does_not_say_how_its_videos_were_drawn_is_warned_of(tmp_path):
+    shutil.copytree(resolve("dmc-3"), own := tmp_path / "own")
+    config = json.loads((own / "config.json").read_text())
+    (own / "config.json").write_text(json.dumps({**config, "preprocessing": {}}))
+    with pytest.warns(UserWarning, match="does not say how its videos of 'walker_walk' were drawn"):
+        gym.make("viper/dmc-walker_walk-v0", checkpoint=str(own)).close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -40,6 +41,8 @@ def make(
     render_quality: str | None = None,
     action_repeat: int | None = None,
     hold: int = 1,
+    view: dict[str, Any] | None = None,
+    env_kwargs: dict[str, Any] | None = None,
     render_mode: str | None = "rgb_array",
     **reward: Any,
 ) -> gym.Env[Any, Any]:
@@ -56,6 +59,9 @@ def make(
         action_repeat: control steps between frames; a checkpoint knows its own only.
         hold: steps (frames) for which the agent's action is held; every frame is scored, and the
             rewards are summed.
+        view: what of the task's own view to draw otherwise (fields of `envs.tasks.View`: camera,
+            fovy, image_size, …), for a checkpoint whose videos were.
+        env_kwargs: what else the suite's environment takes (RLBench: robot="sawyer").
         render_mode: "rgb_array" or None.
         reward: arguments of `ViperRewardWrapper` (bonus, beta, reward_scale, dtype, …).
 
@@ -71,12 +77,15 @@ def make(
 
     _refuse_without(checkpoint, reward)
     checkpoint = _own_of(suite, task) if checkpoint == OWN else checkpoint
-    env: Any = find_suite(suite).make(
+    found = find_suite(suite)
+    env: Any = found.make(
         task,
         observation,
+        view=replace(found.tasks[task].view, **(view or {})),
         render_quality=render_quality,
         action_repeat=action_repeat,
         render_mode=render_mode,
+        **(env_kwargs or {}),
     )
     if checkpoint is None:
         return env if hold == 1 else HoldAction(env, hold)
@@ -104,6 +113,8 @@ def make_vec(
     render_quality: str | None = None,
     action_repeat: int | None = None,
     hold: int = 1,
+    view: dict[str, Any] | None = None,
+    env_kwargs: dict[str, Any] | None = None,
     render_mode: str | None = "rgb_array",
     asynchronous: bool = False,
     autoreset_mode: str | gym.vector.AutoresetMode = gym.vector.AutoresetMode.NEXT_STEP,
@@ -134,6 +145,8 @@ def make_vec(
         observation=observation,
         render_quality=render_quality,
         action_repeat=action_repeat,
+        view=view,
+        env_kwargs=env_kwargs,
         render_mode=render_mode,
     )
     _refuse_without(checkpoint, reward)

@@ -284,7 +284,10 @@ def test_a_wrapper_that_refuses_leaves_no_environment_open(simulator):
     for _ in range(2):  # RLBench has one at a time
         with pytest.raises(UnknownTask):
             gym.make(f"viper/rlbench-{TASK}-v0", checkpoint="dmc")
-    gym.make(f"viper/rlbench-{TASK}-v0", checkpoint=None).close()
+    other_arm = {"checkpoint": None, "env_kwargs": {"robot": "sawyer"}}
+    env = gym.make(f"viper/rlbench-{TASK}-v0", **other_arm)
+    assert env.unwrapped.preprocessing["robot"] == "sawyer"
+    env.close()
 
 
 def test_ids_want_a_checkpoint_of_ones_own():

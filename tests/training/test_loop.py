@@ -82,6 +82,12 @@ def test_a_device_that_is_not_there_is_refused(tmp_path):
     assert make_accelerator(config(tmp_path, precision="fp32")).mixed_precision == "no"
 
 
+def test_a_resume_with_another_seed_is_refused(tmp_path):
+    Loop(config(tmp_path), "run", Settings()).run(Counts())
+    with pytest.raises(TrainingError, match=r"seed=0 \(now 7\)"):
+        Loop(config(tmp_path, resume=True, seed=7), "run", Settings()).run(Counts())
+
+
 def test_a_forgotten_resume_keeps_the_old_checkpoint(tmp_path):
     Loop(config(tmp_path), "run", Settings()).run(Counts())
     before = (tmp_path / "state.pt").read_bytes()

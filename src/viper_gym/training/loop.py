@@ -106,7 +106,9 @@ class Loop:
 
     def __init__(self, config: LoopConfig, description: str, settings: Any):
         self.config, self.description = config, description
-        self._settings = json.loads(json.dumps(asdict(settings), default=str))
+        # batches are a function of seed and step
+        shared = {**asdict(settings), "seed": config.seed}
+        self._settings = json.loads(json.dumps(shared, default=str))
         self._state_path = config.out / "state.pt"
         self.step, self._elapsed = 0, 0.0
         try:

@@ -166,6 +166,8 @@ def train_video_model(config: VideoModelTraining) -> Path:
         config.compositional,
         config.unseen,
         config.half,
+        config.weight_decay,
+        config.ema_decay,
     )
     masks = recorded_masks(config.data, shape.image_size)
     earlier = {config.tokenizer: trained_behind}
@@ -264,3 +266,5 @@ class _Settings:
     unseen: tuple[str, ...]
     half: bool
     """codes of a rounded tokenizer differ"""
+    weight_decay: float
+    ema_decay: float

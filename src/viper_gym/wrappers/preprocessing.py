@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from viper_gym.errors import PreprocessingMismatch
@@ -11,13 +12,23 @@ def check_preprocessing(actual: dict[str, Any] | None, recorded: dict[str, Any],
     """Compare what the environment says of its frames with what the bundle records.
 
     Environments that say nothing (no `preprocessing` attribute) are only checked for the
-    size and dtype of their frames, when these come.
+    size and dtype of their frames, when these come. Where a bundle says nothing and the environment
+    has a choice of views (a converted checkpoint in a suite's id) that is warned of.
 
     Raises:
         PreprocessingMismatch: naming both values.
     """
     if actual is None:
         return
+    if not recorded and "fovy" in actual:
+        names = ("camera", "fovy", "render_quality", "action_repeat")
+        shown = ", ".join(f"{name} {actual[name]}" for name in names)
+        warnings.warn(
+            f"this checkpoint does not say how its videos of '{task}' were drawn, this environment "
+            f"draws with {shown}. If they had another view, make the environment with that "
+            '(gym.make(…, view={"camera": 0, "fovy": None}, render_quality="full"))',
+            stacklevel=4,
+        )
     keys = set(recorded) & set(actual)
     if "camera" in keys:  # who says where it looks from says these only where they are so
         keys |= (recorded.keys() | actual.keys()) & {"free_camera", "see_through"}

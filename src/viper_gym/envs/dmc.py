@@ -17,6 +17,7 @@ from viper_gym.envs.drawn_env import DrawnEnv
 from viper_gym.envs.gl import configure_headless_gl, require_simulator
 from viper_gym.envs.mujoco_view import SceneRenderer, bodies_hidden
 from viper_gym.envs.tasks import View, dmc_task
+from viper_gym.envs.version_pairs import names_bad_versions
 
 
 class DMCEnv(DrawnEnv):
@@ -54,7 +55,8 @@ class DMCEnv(DrawnEnv):
         absl_logger = logging.getLogger("absl")
         level = absl_logger.level
         absl_logger.setLevel(logging.ERROR)  # cheetah's XML warns of a deprecation at every load
-        self._env = suite.load(spec.domain, spec.task)
+        with names_bad_versions("dm-control"):
+            self._env = suite.load(spec.domain, spec.task)
         absl_logger.setLevel(level)
         self._timestep: Any = None
         self._renderer = SceneRenderer(self._env.physics.model.ptr, self.view)

@@ -20,6 +20,7 @@ from viper_gym.envs.drawn_env import DrawnEnv
 from viper_gym.envs.gl import configure_headless_gl, require_simulator
 from viper_gym.envs.mujoco_view import SceneRenderer
 from viper_gym.envs.tasks import View
+from viper_gym.envs.version_pairs import names_bad_versions
 from viper_gym.errors import UnknownTask
 from viper_gym.optional import require
 
@@ -112,7 +113,8 @@ class MetaWorldEnv(DrawnEnv):
         super().__init__(task, spec, observation, view, render_quality, action_repeat, render_mode)
         configure_headless_gl()
         environments = require_simulator("metaworld.env_dict", extra="metaworld")
-        self._env = environments.ALL_V3_ENVIRONMENTS[spec.name]()
+        with names_bad_versions("metaworld"):
+            self._env = environments.ALL_V3_ENVIRONMENTS[spec.name]()
         self._show_goal()
         self._steps = 0
         self._renderer = SceneRenderer(self._env.model, self.view)
@@ -134,7 +136,8 @@ class MetaWorldEnv(DrawnEnv):
             self._env.seed(seed)
         elif self._env._np_random is None:
             self._env.seed(int(self.np_random.integers(2**31)))
-        self._state, _ = self._env.reset()
+        with names_bad_versions("metaworld"):
+            self._state, _ = self._env.reset()
         self._steps = 0
         return self._observe(), {"success": 0.0}
 

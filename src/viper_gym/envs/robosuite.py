@@ -21,6 +21,7 @@ from viper_gym.envs.drawn_env import DrawnEnv
 from viper_gym.envs.gl import configure_headless_gl, require_simulator
 from viper_gym.envs.mujoco_view import SceneRenderer
 from viper_gym.envs.tasks import View
+from viper_gym.envs.version_pairs import names_bad_versions
 from viper_gym.errors import UnknownTask
 
 STEPS = 200  # control steps of 1/20 s; the scripts need 40 to 140
@@ -99,7 +100,8 @@ class RobosuiteEnv(DrawnEnv):
         spec = robosuite_task(task)
         super().__init__(task, spec, observation, view, render_quality, action_repeat, render_mode)
         configure_headless_gl()
-        self._env = _make(spec)
+        with names_bad_versions("robosuite"):
+            self._env = _make(spec)
         self._steps = 0
         self.seen: dict[str, np.ndarray] = self._env.reset()
         """robosuite's own observation, which scripts act on"""

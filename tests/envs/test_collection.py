@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -179,6 +180,8 @@ def test_without_ray_the_pip_line_is_given(monkeypatch):
 class Elsewhere:
     """A machine that does not share the folder."""
 
+    size = 1
+
     def map(self, function, jobs):
         return ({"seed": job.seed, "kept": True} for job in jobs)
 
@@ -186,6 +189,44 @@ class Elsewhere:
 def test_machines_that_do_not_share_the_folder_are_told(tmp_path):
     with pytest.raises(TrainingError, match="machines have to share that folder"):
         collect("cartpole_swingup", "random", 1, tmp_path, first_seed=7, workers=Elsewhere())
+
+
+@pytest.mark.parametrize(("size", "given"), [(1, [8, 8, 4]), (3, [12, 8]), (64, [20])])
+def test_every_worker_is_given_several_episodes_at_once(tmp_path, size, given):
+    batches = []
+
+    class Many:
+        def map(self, function, these):
+            batches.append(len(these))
+            for job in these:
+                (Path(job.folder) / f"episode_{job.seed:07d}.npz").touch()
+                yield {"seed": job.seed, "kept": True}
+
+    Many.size = size
+    collect("cartpole_swingup", "random", 20, tmp_path, first_seed=7, workers=Many())
+    assert batches == given
+
+
+def test_a_ray_worker_that_is_lost_is_named():
+    cluster = RayCluster.__new__(RayCluster)  # without a cluster: what its answers are made of
+
+    class RayError(Exception): ...
+
+    class RayTaskError(RayError): ...
+
+    def lost(reference):
+        raise RayError("the node died")
+
+    class Remote:
+        remote = staticmethod(lambda job: job)
+
+    cluster._ray = SimpleNamespace(
+        remote=lambda **_: lambda function: Remote,
+        get=lost,
+        exceptions=SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError),
+    )
+    with pytest.raises(TrainingError, match="Ray lost a worker .* the node died"):
+        list(cluster.map(print, [1]))
 
 
 def test_what_is_there_already_is_counted_at_the_start(tmp_path):

@@ -272,14 +272,18 @@ class FakeWandb:
     """Only what is asked of it: wandb itself is no dependency of the tests."""
 
     def __init__(self):
-        self.ids = []
+        self.ids, self.projects, self.logged, self.finished = [], [], [], 0
 
     def init(self, **options):
         self.ids.append(options["id"])
+        self.projects.append(options["project"])
         return self
 
+    def log(self, values, step):
+        self.logged.append((step, values))
+
     def finish(self):
-        pass
+        self.finished += 1
 
 
 def test_runs_in_folders_of_one_name_are_two_runs_and_a_resumed_one_is_the_same(
@@ -294,6 +298,23 @@ def test_runs_in_folders_of_one_name_are_two_runs_and_a_resumed_one_is_the_same(
         RunLog(tmp_path / folder, step=step, wandb_project="mine").close()
     first, other, resumed, anew = fake.ids
     assert first == resumed and len({first, other, anew}) == 3
+
+
+def test_lines_are_sent_to_the_project_with_their_steps(tmp_path, monkeypatch):
+    import sys
+
+    fake = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    log = RunLog(tmp_path, wandb_project="mine")
+    sent = [(10, {"train/loss": 0.5}), (20, {"train/loss": 0.25, "eval/return": 3.0})]
+    for step, values in sent:
+        log.write(step, 1.0, values)
+    with pytest.raises(TrainingError, match="not finite"):
+        log.write(30, 1.0, {"train/loss": float("nan")})
+    assert fake.logged == sent and fake.projects == ["mine"] and not fake.finished
+    assert [(x["step"], x["train/loss"]) for x in lines(tmp_path)] == [(10, 0.5), (20, 0.25)]
+    log.close()
+    assert fake.finished == 1
 
 
 def test_environments_may_write_into_the_observations_they_gave(tmp_path):

@@ -1,6 +1,7 @@
 """The audit's figures on videos whose likelihoods are known by construction."""
 
 import io
+import re
 import shutil
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from brightness import brightness_model, video
 from conftest import random_video_model, toy_bundle
-from viper_gym.benchmark.audit import TaskAudit, audit_task, summary, verdict, worth
+from viper_gym.benchmark.audit import audit_task, worth
 from viper_gym.benchmark.calibration import (
     CEILINGS,
     FLOORS,
@@ -22,14 +23,15 @@ from viper_gym.benchmark.calibration import (
 from viper_gym.benchmark.metrics import gap_in_deviations, share_of_pairs, spearman
 from viper_gym.benchmark.report import table, with_evaluation
 from viper_gym.benchmark.still import still_episodes, success_limit
-from viper_gym.benchmark.suite_episodes import unreachable
+from viper_gym.benchmark.suite_episodes import AUDIT_SEED, AUDIT_SEEDS, unreachable
+from viper_gym.benchmark.task_audit import TaskAudit, summary, verdict
 from viper_gym.checkpoints.bundle import Calibration, read_config
 from viper_gym.checkpoints.card import model_card
 from viper_gym.checkpoints.resolve import bundled_folder
 from viper_gym.cli.evaluate import Evaluate, calibrate_checkpoint
 from viper_gym.data.episodes import Episode
 from viper_gym.envs.collect import collect
-from viper_gym.errors import CheckpointError, VideoDataError
+from viper_gym.errors import CheckpointError, VideoDataError, ViperGymError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.models.context import ContextPolicy
 
@@ -163,6 +165,32 @@ def test_a_task_without_a_scale_leaves_the_others_theirs_and_a_card_its_words(tm
     assert read_config(folder) == after  # nothing was made, nothing is lost
 
 
+def test_an_audit_on_other_seeds_has_episodes_of_its_own_and_says_which(tmp_path, monkeypatch):
+    counts = {"expert": 1, "zero": 1}
+    monkeypatch.setattr("viper_gym.benchmark.suite_episodes.FULL_AUDIT", counts)
+    folder, out = tmp_path / "bundle", tmp_path / "out"
+    shutil.copytree(bundled_folder("dmc"), folder)
+    options = Evaluate(str(folder), tasks=("cup_catch",), write=True, out=out, workers=0)
+    commands = {}
+    for seed in (400_000, AUDIT_SEED):  # the later ones first: they are not taken for the others
+        replace(options, seed=seed).run()
+        assert (out / f"episodes/cup_catch/expert/episode_0{seed}.npz").exists()
+        commands[seed] = read_config(folder).evaluation["command"]
+        assert commands[seed] in (folder / "README.md").read_text()
+    start = f"viper-gym evaluate --checkpoint {folder} --suite dmc"
+    assert commands[400_000] == f"{start} --seed 400000 --write --tasks cup_catch"
+    assert f"{commands[AUDIT_SEED]} ".startswith(f"{start} --write ")
+
+
+def test_seeds_that_others_use_are_no_audits(tmp_path):
+    assert AUDIT_SEED == Evaluate.seed == AUDIT_SEEDS.start
+    for seed in (-100_000, 0, 100_000, 200_000, 350_000, 10_000_000):
+        with pytest.raises(ViperGymError, match=f"--seed: .* from 300000 to 9900000, got {seed}"):
+            Evaluate(seed=seed, out=tmp_path).run()
+    with pytest.raises(ViperGymError, match="--seed: the episodes of --episodes are recorded"):
+        Evaluate(seed=400_000, episodes=tmp_path, out=tmp_path).run()
+
+
 def test_returns_under_calibrated_bounds_are_ranked_where_there_is_a_calibration(episodes):
     model = brightness_model()  # its scale: -20 nats a frame is 0, -10 is 1
     ranked, _ = audit_task(model, "a", episodes, cheap=("zero", "random"))
@@ -282,10 +310,41 @@ def test_the_verdict_names_the_behaviour_whose_share_it_states():
     assert "90% of the pairs against a cheap behaviour (zero)" in verdict(audit)[0]
 
 
-@pytest.mark.parametrize("tasks", [1, 3, 4])
+def test_an_expert_that_stops_is_told_of_where_it_is_paid_and_where_nobody_knows(episodes):
+    """It did the task for a while, so it is not cheap, and makes nothing unsafe."""
+
+    def lines(levels, reward=0.0):
+        episodes["stop"] = [video(np.full(80, level), reward) for level in levels]
+        audit, _ = audit_task(brightness_model(), "a", episodes, cheap=("zero", "random"))
+        assert audit.beats_cheap == 1.0 and summary(audit)["beats"].keys() > {"stop"}
+        return audit, [line for line in audit.verdict if "stops half-way" in line]
+
+    wins, told = lines([3.0, 4.0])
+    assert wins.beats["stop"] == 1.0 and told == []
+    half, told = lines([3.0, 15.0])
+    assert half.beats["stop"] == 0.5
+    assert told == [
+        "WEAK: an expert that stops half-way is paid as much as one that goes on, or more, in 50% "
+        "of the pairs"
+    ]
+    done, told = lines([3.0, 15.0], reward=1.0)
+    assert np.isnan(done.beats["stop"]) and told == []
+    assert done.verdict[-1].startswith("NOT MEASURED: no expert that stopped half-way failed")
+    good = TaskAudit(
+        "a", beats={"stop": np.nan}, episodes={"stop": 2}, beats_cheap=1.0, gap=9.0, spearman=1.0,
+        beats_frozen=1.0, beats_shuffled=1.0,
+    )  # fmt: skip
+    assert [line.split(":")[0] for line in verdict(good)] == ["OK", "NOT MEASURED"]
+    assert len(verdict(replace(good, episodes={}))) == 1  # nobody asked
+    console = Console(width=80, file=io.StringIO())
+    console.print(table({"half": half, "done": done}))
+    assert re.search(r"stopped +│ +0\.50 +│ +– ", console.file.getvalue())
+
+
+@pytest.mark.parametrize("tasks", [1, 4, 5])
 def test_the_table_of_a_few_tasks_fits_a_terminal(tasks):
     audits = {f"a_long_name_{i}": TaskAudit("a", spearman=0.25 + i) for i in range(tasks)}
-    console = Console(width=80 if tasks < 4 else 160, file=io.StringIO())
+    console = Console(width=80 if tasks < 5 else 160, file=io.StringIO())
     console.print(table(audits))
     text = console.file.getvalue()
     assert all(x in text for x in ("AUROC random", "best cheap", *audits)) and "…" not in text

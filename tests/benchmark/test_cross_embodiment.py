@@ -1,18 +1,21 @@
 """Who is trained on what, and how episodes of the held-out cell are ranked."""
 
 import json
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from conftest import SIZE, random_video_model, toy_bundle
+from viper_gym.benchmark import cross_embodiment
 from viper_gym.benchmark.cross_embodiment import (
     CellScore,
     CrossEmbodiment,
     _link,
     _same_settings,
     conditions,
+    run,
     score_cell,
     scored_runs,
 )
@@ -113,3 +116,68 @@ def test_a_trials_results_are_not_taken_for_another_runs(tmp_path):
     with pytest.raises(TrainingError, match="other settings"):
         _same_settings(replace(trial, preset="small"), trial.out)
     _same_settings(trial, trial.out)
+
+
+def toy_episode(cell: str, seed: int, success: bool) -> Episode:
+    """A square of the arm's colour; the task says how fast it goes, unless it fails and stands."""
+    arm, task = cell.split("_")
+    video = np.full((25, 64, 64, 3), 30, np.uint8)
+    for t in range(len(video)):
+        x = 2 + seed % 7 + success * t * (1 + len(task) % 2)
+        video[t, 24:40, x % 48 : x % 48 + 16] = (220, 90, 40) if arm == "panda" else (40, 160, 220)
+    return Episode(video, np.zeros(24, np.float32), {"success": success})
+
+
+@pytest.fixture
+def toys(monkeypatch):
+    """Stand in for robosuite's episodes."""
+
+    def collect(cell, behaviour, count, folder, *, first_seed, workers, suite):
+        paths = [folder / cell / behaviour / f"episode_{first_seed + i}.npz" for i in range(count)]
+        for i, path in enumerate(paths):
+            toy_episode(cell, first_seed + i, behaviour == "diverse").save(path)
+        return paths
+
+    def suite_episodes(cell, counts, folder, first_seed, workers, suite):
+        succeeds = {"expert": (True, True), "random": (False, False), "graded": (True, False)}
+        return {
+            name: [toy_episode(cell, first_seed + i, succeeds[name][i % 2]) for i in range(count)]
+            for name, count in counts.items()
+        }
+
+    monkeypatch.setattr(cross_embodiment, "collect", collect)
+    monkeypatch.setattr(cross_embodiment, "suite_episodes", suite_episodes)
+
+
+def test_a_fold_is_trained_once_and_scored_under_each_condition(toys, tmp_path, monkeypatch):
+    settings = CrossEmbodiment(
+        cell="panda_door", preset="small", tokenizer_minutes=0.005, video_model_minutes=0.005,
+        episodes=2, expert=2, random=2, graded=4, data=tmp_path / "data", out=tmp_path / "out",
+    )  # fmt: skip
+    found = run(settings, workers=0)
+    assert list(found) == ["lower bound", "held out", "upper bound"]
+    folder = tmp_path / "out" / "panda_door" / "seed_0"
+    models = {condition: folder / condition.replace(" ", "_") for condition in found}
+    for condition, score in found.items():
+        assert np.isfinite(astuple(score)).all() and score.failures == 2
+        assert json.loads((models[condition] / "score.json").read_text()) == vars(score)
+        with Image.open(models[condition] / "rollout.gif") as gif:
+            assert gif.n_frames == 7  # every fourth of 25
+    models["upper bound"] = tmp_path / "out" / "all_cells" / "seed_0"
+    for condition, cells in conditions("panda_door").items():
+        for seen in ("seen", "data"):  # by the tokenizer, by the video model
+            assert {p.name for p in (models[condition] / seen).iterdir()} == set(cells)
+    assert not list(folder.rglob("panda_door"))  # only what all folds share has seen it
+
+    def again(*_):
+        raise AssertionError("done twice")
+
+    monkeypatch.setattr(cross_embodiment, "train_tokenizer", again)
+    monkeypatch.setattr(cross_embodiment, "train_video_model", again)
+    with monkeypatch.context() as unscored:
+        unscored.setattr(cross_embodiment, "score_cell", again)
+        assert run(settings, workers=0) == found
+    (folder / "held_out" / "score.json").unlink()  # killed before it was written
+    assert run(settings, workers=0) == found
+    with pytest.raises(TrainingError, match=r"seed_0 holds results of other settings"):
+        run(replace(settings, episodes=3), workers=0)

@@ -1,10 +1,17 @@
-"""Learning curves: what is drawn of many episodes, of few and of none."""
+"""Learning curves of many episodes, of few and of none; a video of one's own."""
+
+import json
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from PIL import Image
 
+from conftest import coded_frame, small_bundle
 from viper_gym.benchmark.figures import CURVE_POINTS, learning_curves
+from viper_gym.checkpoints.bundle import save_bundle
+from viper_gym.cli.score import Score
+from viper_gym.data.episodes import Episode
 
 
 @pytest.fixture
@@ -39,3 +46,46 @@ def test_few_episodes_are_drawn_as_they_are(drawn):
 @pytest.mark.filterwarnings("ignore:No artists with labels")
 def test_a_run_without_an_episode_is_an_empty_picture(drawn):
     assert drawn(np.zeros(0)) is None
+
+
+@pytest.fixture
+def score(monkeypatch, tmp_path, capsys):
+    """Scores a clip of so many frames; returns the axes of its curve, stdout and stderr."""
+    figures = []
+    monkeypatch.setattr(plt, "close", figures.append)
+    save_bundle(small_bundle(), tmp_path / "bundle")  # a window of 4 frames, 2 steps apart
+
+    def run(task, frames, **options):
+        clip = tmp_path / f"clip{frames}.npz"
+        Episode(np.stack([coded_frame(0, t) for t in range(frames)])).save(clip)
+        out = tmp_path / f"new/{task}{frames}.png"
+        Score(clip, task, str(tmp_path / "bundle"), out, "cpu", **options).run()
+        assert Image.open(out).size[0] > 500
+        return figures[-1].axes[1], *capsys.readouterr()
+
+    return run
+
+
+def test_a_scored_video_is_drawn_between_the_levels_and_beside_a_rollout(score, tmp_path):
+    curve, told, _ = score("a", 20)
+    dashed = {line.get_label(): line.get_ydata()[0] for line in curve.lines[2:]}
+    assert dashed == {"best cheap behaviour": 0.0, "expert": 1.0}
+    rollout = tmp_path / "new/a20_rollout.gif"
+    assert Image.open(rollout).n_frames == 10 and str(rollout) in told
+
+
+def test_what_has_no_scale_has_no_levels(score):
+    curve, told, _ = score("b", 20)
+    assert len(curve.lines) == 2 and curve.get_legend() is None
+    assert "mean nats a token" in told
+
+
+def test_of_a_clip_that_is_too_short_nothing_is_imagined_and_it_is_said(score, tmp_path):
+    _, told, aside = score("a", 3, json=True)
+    found = json.loads(told)
+    assert found["rollout"] is None and len(found["rewards"]) == 2
+    assert "no rollout: expected more than 4 frames" in " ".join(aside.split())
+    assert not (tmp_path / "new/a3_rollout.gif").exists()
+    found = json.loads(score("a", 20, json=True)[1])
+    assert found["rollout"] == str(tmp_path / "new/a20_rollout.gif")
+    assert found["picture"] == str(tmp_path / "new/a20.png")

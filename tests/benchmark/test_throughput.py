@@ -1,12 +1,13 @@
 """The benchmark measures what it says; times themselves are no test."""
 
 import inspect
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 
-from conftest import coded_frame, random_video_model, toy_bundle
+from conftest import SIZE, coded_frame, random_video_model, toy_bundle
 from viper_gym.benchmark import throughput
 from viper_gym.benchmark.batching import measure_batching
 from viper_gym.benchmark.environments import measure_environment
@@ -14,6 +15,7 @@ from viper_gym.benchmark.throughput import agreement, measure, policies, ratios
 from viper_gym.benchmark.turns import in_turns
 from viper_gym.data.episodes import Episode
 from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.models.context import ContextPolicy
 
 
 def test_every_method_is_timed_at_every_batch():
@@ -25,8 +27,23 @@ def test_every_method_is_timed_at_every_batch():
         if row["method"] == "exact":
             assert row["times_exact"] == 1.0
     cached = {r.method: r.state_mebibytes for r in rows if r.batch == 3}
+    assert all(r.peak_mebibytes is None for r in rows)  # of a process nobody knows it
     # 3 environments x 2 phases x (keys, values) x 2 layers x 32 tokens x 24 floats, and codes
     assert cached["refresh 4"] * 2**20 == 3 * 2 * (2 * 2 * 32 * 24 * 4 + 32 * 8)
+
+
+@pytest.mark.parametrize("tasks", [("a", "b"), ("a",)], ids=["likelihood", "ratio"])
+def test_the_whole_window_is_recomputed_to_the_value_of_exact(tasks, rng):
+    """Where the bundle knows unskilled play, both compare its class with the experts'."""
+    bundle = toy_bundle(random_video_model(length=4, classes=2), tasks=tasks)
+    bundle.config = replace(bundle.config, contrast=len(tasks) == 1)
+    model = VideoRewardModel(bundle, "cpu", "fp32", ContextPolicy("exact"))
+    frames = rng.integers(0, 256, (8, 3, SIZE, SIZE, 3), np.uint8)
+    ways = {m: throughput._stepper(model, m, 3, frames)[0] for m in ("recompute", "exact")}
+    for t in range(12):
+        scores = {method: step(t) for method, step in ways.items()}
+    assert np.ptp(scores["exact"]) > 0.1
+    np.testing.assert_allclose(scores["recompute"], scores["exact"], rtol=1e-4, atol=1e-4)
 
 
 def test_windows_are_full_before_the_clock_starts(monkeypatch):

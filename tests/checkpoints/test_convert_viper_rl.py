@@ -1,20 +1,13 @@
 """The authors' release layout, held against what their own code computed."""
 
-import argparse
-import pickle
-import shutil
 from pathlib import Path
 
-import msgpack
 import numpy as np
 import pytest
 import torch
 
 from viper_gym.checkpoints.bundle import load_bundle, save_bundle
 from viper_gym.checkpoints.convert_viper_rl import convert_viper_rl
-from viper_gym.checkpoints.flax_msgpack import read_flax
-from viper_gym.checkpoints.restricted_pickle import load_restricted
-from viper_gym.errors import CheckpointError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.models.context import ContextPolicy
 
@@ -91,129 +84,3 @@ def test_converted_config_comes_from_the_files():
     atari = convert_viper_rl(RELEASE / "atari_vqgan", RELEASE / "atari_videogpt_l4_s4").config
     assert (atari.frame_stride, atari.video_model.num_classes) == (4, 0)
     assert set(atari.masks) == {"pong", "freeway"} == set(atari.tasks)
-
-
-class Evil:
-    def __reduce__(self):
-        return (print, ("imported",))
-
-
-def test_a_pickle_that_wants_to_import_is_refused(tmp_path, capsys):
-    (tmp_path / "args").write_bytes(pickle.dumps(Evil()))
-    with pytest.raises(CheckpointError, match=r"refused to import builtins\.print"):
-        load_restricted(tmp_path / "args")
-    assert "imported" not in capsys.readouterr().out
-
-
-MADE_LATER = np.zeros(1).__reduce__()[0]
-OBJECTS = np.dtype("O")  # of which an array's bytes are addresses
-WRITES_TO_A_CLASS = b"cargparse\nNamespace\n(N}(S'__eq__'\nNS'polluted'\nI1\nutb."
-
-
-class Raw:
-    """Pickles as a call of what it was given."""
-
-    def __init__(self, *call):
-        self._call = call
-
-    def __reduce__(self):
-        return self._call
-
-
-@pytest.mark.parametrize(
-    "made",
-    [
-        Raw(np.int64(1).__reduce__()[0], (OBJECTS, b"A" * 8)),
-        Raw(MADE_LATER, (np.ndarray, (0,), b"b"), (1, (1,), OBJECTS, False, [7])),
-        Raw(MADE_LATER, (np.ndarray, (0,), b"b"), (1, (9,), np.dtype("u1"), 0, b"")),
-    ],
-)
-def test_arrays_of_anything_but_numbers_are_refused(tmp_path, made):
-    """NumPy's own data types would take bytes of the file for addresses, and crash."""
-    (tmp_path / "args").write_bytes(pickle.dumps({"a": made}))
-    with pytest.raises(CheckpointError, match="args: "):
-        load_restricted(tmp_path / "args")
-
-
-def test_a_pickle_cannot_write_to_the_classes_it_is_given(tmp_path):
-    before = dict(vars(argparse.Namespace))
-    (tmp_path / "args").write_bytes(WRITES_TO_A_CLASS)
-    with pytest.raises(CheckpointError):
-        load_restricted(tmp_path / "args")
-    assert dict(vars(argparse.Namespace)) == before
-    (tmp_path / "args").write_bytes(pickle.dumps(argparse.Namespace(a=1)))
-    assert load_restricted(tmp_path / "args") == argparse.Namespace(a=1)
-
-
-@pytest.mark.parametrize("protocol", range(3, pickle.HIGHEST_PROTOCOL + 1))
-def test_arrays_are_read_as_they_were_written(tmp_path, protocol):
-    rng = np.random.default_rng(0)
-    columns = np.asfortranarray(rng.normal(size=(3, 4)))
-    arrays = [columns, rng.integers(0, 2, (4, 5)) > 0, np.arange(6, dtype=">i4").reshape(2, 3)]
-    (tmp_path / "map").write_bytes(pickle.dumps({"a": arrays, "n": np.int64(3)}, protocol))
-    read = load_restricted(tmp_path / "map")
-    assert read["n"] == 3
-    for array, again in zip(arrays, read["a"], strict=True):
-        assert type(again) is np.ndarray and np.array_equal(array, again)
-
-
-@pytest.fixture
-def copied(tmp_path):
-    shutil.copytree(RELEASE / "dmc_vqgan", tmp_path / "vq")
-    shutil.copytree(RELEASE / "dmc_videogpt_l4_s1", tmp_path / "gpt")
-    for path in tmp_path.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    return tmp_path
-
-
-def test_without_averaged_weights_the_plain_ones_are_taken(copied):
-    """`ema: false` stores none."""
-    path = copied / "gpt" / "checkpoints" / "checkpoint_10"
-    tree = read_flax(copied / "gpt")
-    averaged = convert_viper_rl(copied / "vq", copied / "gpt")
-
-    def pack(array):
-        return msgpack.ExtType(1, msgpack.packb([array.shape, str(array.dtype), array.tobytes()]))
-
-    packed = {"params": tree["ema_params"], "ema_params": None}
-    path.write_bytes(msgpack.packb(packed, default=pack))
-    (path.parent / "checkpoint_tmp").write_bytes(b"")  # what a kill leaves
-    plain = convert_viper_rl(copied / "vq", copied / "gpt")
-    assert torch.equal(plain.video_model.head.weight, averaged.video_model.head.weight)
-    (path.parent / "checkpoint_20").mkdir()
-    with pytest.raises(CheckpointError, match=r"checkpoint_20: .*got a folder"):
-        convert_viper_rl(copied / "vq", copied / "gpt")
-
-
-def test_options_of_another_kind_are_named(copied):
-    args = load_restricted(copied / "gpt" / "args")
-    for name, value in (("seq_len", "x"), ("transformer", None)):
-        changed = argparse.Namespace(**{**vars(args), name: value})
-        (copied / "gpt" / "args").write_bytes(pickle.dumps(changed))
-        with pytest.raises(CheckpointError, match="no release of viper_rl"):
-            convert_viper_rl(copied / "vq", copied / "gpt")
-
-
-def test_broken_files_are_named(copied):
-    checkpoint = copied / "gpt" / "checkpoints" / "checkpoint_10"
-    data = checkpoint.read_bytes()
-    checkpoint.write_bytes(data[: len(data) // 2])
-    with pytest.raises(CheckpointError, match="checkpoint_10: not a readable flax checkpoint"):
-        convert_viper_rl(copied / "vq", copied / "gpt")
-    checkpoint.unlink()
-    with pytest.raises(CheckpointError, match="no checkpoints/checkpoint_N"):
-        convert_viper_rl(copied / "vq", copied / "gpt")
-
-
-def test_class_map_and_shapes_that_do_not_fit(copied):
-    (copied / "gpt" / "class_map.pkl").write_bytes(pickle.dumps({"walker_walk": 9}))
-    with pytest.raises(CheckpointError, match=r"class_map\.pkl: classes \{'walker_walk': 9\} of 4"):
-        convert_viper_rl(copied / "vq", copied / "gpt")
-    (copied / "gpt" / "class_map.pkl").unlink()
-    with pytest.raises(CheckpointError, match=r"class_map\.pkl: missing"):
-        convert_viper_rl(copied / "vq", copied / "gpt")
-    args = vars(load_restricted(copied / "vq" / "args"))
-    args["ae"]["n_embed"] = 32
-    (copied / "vq" / "args").write_bytes(pickle.dumps(argparse.Namespace(**args)))
-    with pytest.raises(CheckpointError, match=r"gives \(64, 16\), args say \(32, 16\)"):
-        convert_viper_rl(copied / "vq", copied / "gpt")

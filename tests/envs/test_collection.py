@@ -225,7 +225,7 @@ def test_a_ray_worker_that_is_lost_is_named():
         get=lost,
         exceptions=SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError),
     )
-    with pytest.raises(TrainingError, match="Ray lost a worker .* the node died"):
+    with pytest.raises(TrainingError, match=r"Ray lost a worker .* the node died"):
         list(cluster.map(print, [1]))
 
 

@@ -49,20 +49,34 @@ def test_shapes_that_cannot_be_are_refused():
         VideoGPTConfig(sequence_length=0)
 
 
-def test_log_prob_matches_the_generated_distribution(layout):
-    """Sampled first tokens occur as often as log_prob says."""
-    model = random_video_model(**layout, length=2, classes=0, codebook_size=4, num_layers=1)
-    context = codes(1, 1) % 4
-    n = 4000
+@pytest.mark.parametrize("length", [2, 3])
+def test_whole_frames_are_generated_as_often_as_log_prob_says(layout, length):
+    """Each of the 81 that there are: one behind a context, and then one behind that."""
+    n, shape = 40_000, {"classes": 0, "codebook_size": 3, "num_layers": 1}
+    model = random_video_model(2, length, **shape, **layout)  # seed 2: no frame is nearly certain
+    every = torch.cartesian_prod(*[torch.arange(3)] * 4).view(81, 1, 2, 2)
+    context = every[:1]
     drawn = model.generate(
-        context.expand(n, -1, -1, -1), 1, generator=torch.Generator().manual_seed(1)
+        context.expand(n, -1, -1, -1), 2, generator=torch.Generator().manual_seed(1)
     )
-    for token in range(4):
-        frame = drawn[:1].clone()
-        frame[..., 0, 0] = token
-        p = model.log_prob(torch.cat([context, frame], 1))[0, 1, 0, 0].exp()
-        share = (drawn[:, 0, 0, 0] == token).float().mean()
-        assert abs(float(p - share)) < 4 * (float(p * (1 - p)) / n) ** 0.5 + 1e-3
+    first, second = (drawn.flatten(2) @ torch.tensor([27, 9, 3, 1])).unbind(1)  # numbers in `every`
+    assert _off(model, [context, every], first) < 1.5
+    usual = int(first.mode().values)
+    # a window of two frames has lost the context by then
+    before = [context, every[usual : usual + 1]][1 - length :]
+    assert _off(model, [*before, every], second[first == usual]) < 1.5
+
+
+def _off(model, frames: list[torch.Tensor], numbers: torch.Tensor) -> float:
+    """Shares of frames beside their probabilities: how many standard deviations they are off.
+
+    Chance alone makes it 0.8.
+    """
+    rows = len(frames[-1])
+    windows = torch.cat([f.expand(rows, -1, -1, -1) for f in frames], 1)
+    p = model.log_prob(windows)[:, -1].sum((1, 2)).exp()
+    share = torch.bincount(numbers, minlength=rows) / len(numbers)
+    return float((p - share).abs().sum() / (p * (1 - p) / len(numbers)).sqrt().sum())
 
 
 def test_task_changes_the_likelihood(layout):

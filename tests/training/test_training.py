@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from viper_gym.checkpoints.bundle import load_bundle, load_tokenizer, save_tokenizer
 from viper_gym.data.episodes import Episode
 from viper_gym.data.masks import write_mask
-from viper_gym.errors import CheckpointError, TrainingError
+from viper_gym.errors import CheckpointError, DependencyNotInstalled, TrainingError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.models.discriminator import DiscriminatorConfig
 from viper_gym.models.frames import to_input
@@ -106,6 +107,14 @@ def test_vqgan_preset_trains_with_its_discriminator(data, tmp_path):
     assert lines[-2]["train/discriminator"] > 0
     kind, tasks, _, _ = load_tokenizer(tmp_path)
     assert (kind, tasks) == ("vqgan", ("left", "right"))
+
+
+def test_the_perceptual_term_says_what_to_install(data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lpips", None)  # also where it is installed
+    config = tokenizer_config(data, tmp_path, 1)
+    assert train_tokenizer(replace(config, perceptual_weight=0.0)) == tmp_path
+    with pytest.raises(DependencyNotInstalled, match=r'pip install "viper-gym\[lpips\]"'):
+        train_tokenizer(replace(config, perceptual_weight=0.1))
 
 
 def test_video_model_learns_the_motion_of_each_task(data, tokenizer, tmp_path):

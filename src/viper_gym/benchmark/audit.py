@@ -9,76 +9,25 @@ of graded rollouts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from viper_gym.benchmark.metrics import gap_in_deviations, share_of_pairs, spearman
 from viper_gym.benchmark.stand_still import shares_against_frozen_and_shuffled
 from viper_gym.benchmark.still import Episodes, still_episodes, success_limit
+from viper_gym.benchmark.task_audit import AGENT, CHEAP, IDLE, STOP, TaskAudit, verdict
 from viper_gym.data.episodes import Episode
 from viper_gym.errors import VideoDataError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
-AGE_BANDS = ((50, 100), (100, 250), (250, 500))  # steps; the first 50 are judged apart
+FIRST_STEPS = {"1-50": slice(1, 50)}  # whose levels are told, and which no share is made of
+AGE_BANDS = {
+    "50-100": slice(50, 100), "100-250": slice(100, 250), "250-500": slice(250, 500),
+    "500+": slice(500, None),
+}  # fmt: skip
+"""steps at which episodes of equal age are compared"""
 BEST = 0.9  # quantile; the very luckiest pictures (a pole stopped upright) nobody can hold
-
-IDLE = "zero"
-AGENT = "agent"  # what agents that learned from the reward did, where they failed at the task
-AGENT_PAID = 0.1  # of the expert's reward; more is worth settling on
-CHEAP = (IDLE, "small", "constant", "random", "frozen", "settled", "empty", AGENT)
-
-
-@dataclass
-class TaskAudit:
-    """Figures of one task; shares of pairs are in 0…1, levels in nats a frame."""
-
-    task: str
-    levels: dict[str, float] = field(default_factory=dict)
-    """behaviour -> mean log-probability"""
-    late_levels: dict[str, float] = field(default_factory=dict)
-    """behaviour -> mean log-probability of the second half of its episodes"""
-    late_error: float = float("nan")
-    """standard error of the expert's late level, over its episodes"""
-    best_late: dict[str, float] = field(default_factory=dict)
-    """cheap behaviour -> 90th percentile of such means: agents find the better instances"""
-    idle_late: float = float("nan")
-    """highest such mean of an episode of zero actions: the most that doing nothing pays"""
-    agent_paid: float = float("nan")
-    """`best_late` of agents that failed, as a calibrated reward (1: expert); NaN without them"""
-    episodes: dict[str, int] = field(default_factory=dict)
-    auroc_random: float = float("nan")
-    spearman: float = float("nan")
-    spearman_clipped: float = float("nan")
-    """rank correlation of the return under `reward_clip="calibrated"` with `worth`"""
-    spearman_within: float = float("nan")
-    spearman_success: float = float("nan")
-    """rank correlation with the number of steps at which the task was solved; NaN where the
-    environment does not tell"""
-    beats: dict[str, float] = field(default_factory=dict)
-    """behaviour -> share of pairs of episodes the expert wins"""
-    beats_by_age: dict[str, float] = field(default_factory=dict)
-    """age band -> the lowest such share over the cheap behaviours"""
-    worst_by_age: dict[str, str] = field(default_factory=dict)
-    """age band -> the cheap behaviour with that share"""
-    beats_cheap: float = float("nan")
-    """the lowest share over behaviours, whole episodes and bands"""
-    beats_frozen: float = float("nan")
-    beats_shuffled: float = float("nan")
-    best_cheap: str = ""
-    gap: float = float("nan")
-    """expert above the best cheap behaviour, in deviations of the expert's episode means"""
-    successful_cheap: dict[str, int] = field(default_factory=dict)
-    """cheap episodes left out because they did the task"""
-    failed_experts: int = 0
-    """expert episodes left out because they did not do the task"""
-    unreachable: tuple[str, ...] = ()
-    """behaviours that no agent can show here: they stand in `beats`, and are not judged by"""
-    verdict: list[str] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass
@@ -156,6 +105,7 @@ def audit_task(
     expert_means = np.array([s.mean for s in experts])
     audit.levels = {k: float(np.mean([s.mean for s in v])) for k, v in scored.items()}
     audit.late_levels = {k: float(np.mean([s.late_mean for s in v])) for k, v in scored.items()}
+    audit.levels_by_age = {k: _levels_by_age(v) for k, v in scored.items()}
     if len(experts) > 1:
         late = [s.late_mean for s in experts]
         audit.late_error = float(np.std(late, ddof=1) / np.sqrt(len(late)))
@@ -174,10 +124,10 @@ def audit_task(
     if AGENT in audit.best_late and model.is_calibrated(task):
         scale = model.scale(task)
         audit.agent_paid = (audit.best_late[AGENT] - scale.low) / (scale.high - scale.low)
-    if "stop" in scored:
-        stopped = _only_failures(scored["stop"], limit)
-        audit.successful_cheap["stop"] = len(scored["stop"]) - len(stopped)
-        audit.beats["stop"] = share_of_pairs(expert_means, _means(stopped))
+    if STOP in scored:
+        stopped = _only_failures(scored[STOP], limit)
+        audit.successful_cheap[STOP] = len(scored[STOP]) - len(stopped)
+        audit.beats[STOP] = share_of_pairs(expert_means, _means(stopped))
     audit.beats_frozen, audit.beats_shuffled = shares_against_frozen_and_shuffled(
         model, task, [s.episode for s in experts]
     )
@@ -242,10 +192,10 @@ def _against_cheap(
         if name in audit.unreachable:
             continue
         candidates[name] = _means(items)
-        for first, last in AGE_BANDS:
-            a, b = _band(experts, first, last), _band(items, first, last)
+        for band, steps in AGE_BANDS.items():
+            a, b = _at_age(experts, steps), _at_age(items, steps)
             if len(a) and len(b):
-                bands.setdefault(f"{first}-{last}", []).append((share_of_pairs(a, b), name))
+                bands.setdefault(band, []).append((share_of_pairs(a, b), name))
     if not candidates:
         return
     worst = {band: min(shares) for band, shares in bands.items()}
@@ -256,73 +206,12 @@ def _against_cheap(
     audit.gap = gap_in_deviations(means, candidates[audit.best_cheap])
 
 
-def _band(items: list[Scored], first: int, last: int) -> np.ndarray:
-    """Mean log-probability of each episode between two ages (steps)."""
-    return np.array([s.log_prob[first:last].mean() for s in items if len(s.log_prob) > first + 5])
+def _levels_by_age(items: list[Scored]) -> dict[str, float]:
+    """Age band -> mean log-probability a frame, over the episodes that reach it."""
+    bands = {band: _at_age(items, steps) for band, steps in (FIRST_STEPS | AGE_BANDS).items()}
+    return {band: float(means.mean()) for band, means in bands.items() if len(means)}
 
 
-def verdict(audit: TaskAudit) -> list[str]:
-    """What the figures mean, worst news first."""
-    lines = []
-    if audit.beats_cheap < 0.95:
-        cheap = set(CHEAP) - set(audit.unreachable)  # "stop" did the task for a while
-        whole = [(s, name) for name, s in audit.beats.items() if name in cheap]
-        aged = [
-            (share, f"{audit.worst_by_age[band]} at steps {band}")
-            for band, share in audit.beats_by_age.items()
-        ]
-        worst = min(whole + aged)
-        lines.append(
-            f"UNSAFE: the expert wins only {audit.beats_cheap:.0%} of the pairs against a cheap "
-            f"behaviour ({worst[1]}); an agent may find it"
-        )
-    if audit.gap < 3:
-        lines.append(f"WEAK: the gap to '{audit.best_cheap}' is {audit.gap:.1f} deviations (< 3)")
-    if audit.agent_paid > AGENT_PAID:
-        lines.append(
-            f"WEAK: agents that failed are paid {audit.agent_paid:.0%} of the expert's reward; "
-            "with --calibrate --agents they set the zero"
-        )
-    if audit.spearman < 0.9:
-        lines.append(f"WEAK: rank correlation with the task return is {audit.spearman:.2f} (< 0.9)")
-    if audit.beats_frozen < 0.95 and "frozen" not in audit.unreachable:
-        lines.append(f"WEAK: a frozen picture wins {1 - audit.beats_frozen:.0%} of moving clips")
-    if audit.beats_shuffled < 0.95:
-        lines.append(f"WEAK: shuffled frames win {1 - audit.beats_shuffled:.0%} of moving clips")
-    unknown = {
-        "no cheap behaviour to hold the expert against": audit.beats_cheap,
-        "the gap in deviations (two experts or more)": audit.gap,
-        "no graded episodes whose rewards differ: whether returns are ranked": audit.spearman,
-        "no clip in which an expert moves: frozen pictures": audit.beats_frozen,
-        "no clip in which an expert moves: shuffled frames": audit.beats_shuffled,
-    }
-    lines += [f"NOT MEASURED: {what}" for what, figure in unknown.items() if np.isnan(figure)]
-    return lines or ["OK: no cheap behaviour comes near the expert, and graded rollouts are ranked"]
-
-
-def summary(audit: TaskAudit) -> dict[str, Any]:
-    """The documented keys of `evaluate --json` for one task."""
-    return {
-        "auroc_random": audit.auroc_random,
-        "spearman": audit.spearman,
-        "spearman_clipped": audit.spearman_clipped,
-        "spearman_within": audit.spearman_within,
-        "spearman_success": audit.spearman_success,
-        "beats_frozen": audit.beats_frozen,
-        "beats_shuffled": audit.beats_shuffled,
-        "beats_cheap": audit.beats_cheap,
-        "best_cheap": audit.best_cheap,
-        "gap_sd": audit.gap,
-        "beats": audit.beats,
-        "beats_by_age": audit.beats_by_age,
-        "worst_by_age": audit.worst_by_age,
-        "levels": audit.levels,
-        "best_late": audit.best_late,
-        "idle_late": audit.idle_late,
-        "agent_paid": audit.agent_paid,
-        "episodes": audit.episodes,
-        "successful_cheap": audit.successful_cheap,
-        "failed_experts": audit.failed_experts,
-        "unreachable": list(audit.unreachable),
-        "verdict": audit.verdict,
-    }
+def _at_age(items: list[Scored], steps: slice) -> np.ndarray:
+    """Mean log-probability of each episode at these steps, of those that go beyond the first 5."""
+    return np.array([s.log_prob[steps].mean() for s in items if len(s.log_prob) > steps.start + 5])

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from viper_gym.benchmark.audit import AGENT, Scored, TaskAudit, worth
+from viper_gym.benchmark.audit import Scored, worth
 from viper_gym.benchmark.metrics import spearman
 from viper_gym.benchmark.still import STILL
+from viper_gym.benchmark.task_audit import AGENT, TaskAudit
 from viper_gym.checkpoints.bundle import BundleConfig, Calibration
 from viper_gym.data.episodes import Episode
 from viper_gym.errors import CheckpointError

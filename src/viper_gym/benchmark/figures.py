@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 
@@ -12,13 +12,15 @@ matplotlib.use("Agg")  # no display on servers
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from PIL import Image
 
-from viper_gym.benchmark.audit import Scored, TaskAudit
+from viper_gym.benchmark.audit import Scored
 from viper_gym.benchmark.score_mask import PointsLost
 from viper_gym.benchmark.stand_still import StandStill
+from viper_gym.benchmark.task_audit import CHEAP, STOP, TaskAudit
 from viper_gym.data.episodes import Episode
 from viper_gym.errors import VideoDataError
 from viper_gym.likelihood.precision import cast_for_inference
@@ -46,7 +48,8 @@ def _strip(episode: Episode, n: int = 10) -> np.ndarray:
 def reward_figure(
     model: VideoRewardModel, audit: TaskAudit, scored: dict[str, list[Scored]], path: Path
 ) -> None:
-    """Figure 5: reward curves with frames above (left), VIPER against task return (right)."""
+    """Figure 5: reward curves with frames above (left), VIPER against task return (middle), and
+    what every behaviour is paid by the age of its episodes (right)."""
     calibrated = model.is_calibrated(audit.task)
     unit = "VIPER reward (0 cheap, 1 expert)" if calibrated else "nats a frame"
 
@@ -54,9 +57,9 @@ def reward_figure(
         return model.scaled(item.log_prob, audit.task) if calibrated else item.log_prob[1:]
 
     shown: list[str] = [name for name in ("expert", "random") if name in scored]
-    figure = plt.figure(figsize=(12, 2.2 + 1.1 * len(shown)), layout="constrained")
+    figure = plt.figure(figsize=(16, 2.2 + 1.1 * len(shown)), layout="constrained")
     heights = [0.75] * len(shown) + [2.6]
-    grid = figure.add_gridspec(len(shown) + 1, 2, width_ratios=[1.7, 1], height_ratios=heights)
+    grid = figure.add_gridspec(len(shown) + 1, 3, width_ratios=[1.7, 1, 1], height_ratios=heights)
     curves = figure.add_subplot(grid[len(shown), 0])
     for row, name in enumerate(shown):
         axis = figure.add_subplot(grid[row, 0])
@@ -82,9 +85,23 @@ def reward_figure(
     scatter.set_xlabel("task return")
     scatter.set_ylabel("VIPER return")
     scatter.legend(fontsize=8)
+    _draw_levels_by_age(figure.add_subplot(grid[:, 2]), audit)
     figure.suptitle(f"{audit.task}: rank correlation on graded episodes {audit.spearman:.2f}")
     figure.savefig(path, dpi=90)
     plt.close(figure)
+
+
+def _draw_levels_by_age(axis: Axes, audit: TaskAudit) -> None:
+    names = [n for n in ("expert", STOP, *CHEAP) if n in audit.levels_by_age]
+    bands = max((list(audit.levels_by_age[n]) for n in names), key=len)  # all begin with the first
+    for name in names:
+        levels = list(audit.levels_by_age[name].values())
+        bold: dict[str, Any] = {"color": "black", "linewidth": 2.2} if name == "expert" else {}
+        axis.plot(levels, ".-", label=name, **bold)
+    axis.set_xticks(range(len(bands)), bands)
+    axis.set_xlabel("age of the episode (steps)")
+    axis.set_ylabel("nats a frame")
+    axis.legend(fontsize=8, ncols=2)
 
 
 def stand_still_figure(found: dict[str, list[StandStill]], path: Path) -> None:
@@ -169,8 +186,19 @@ def cross_embodiment_figure(
     return figure
 
 
-def score_figure(rewards: np.ndarray, episode: Episode, title: str, unit: str, path: Path) -> None:
-    """Reward curve of one video with its frames above."""
+def score_figure(
+    rewards: np.ndarray,
+    episode: Episode,
+    title: str,
+    unit: str,
+    path: Path,
+    levels: dict[str, float],
+) -> None:
+    """Reward curve of one video with its frames above.
+
+    Args:
+        levels: name -> a reward to compare with, drawn as a dashed line.
+    """
     figure, (top, bottom) = plt.subplots(
         2, 1, figsize=(10, 3.6), height_ratios=[0.7, 2], layout="constrained"
     )
@@ -178,6 +206,10 @@ def score_figure(rewards: np.ndarray, episode: Episode, title: str, unit: str, p
     top.set_axis_off()
     bottom.plot(rewards, alpha=0.25, color="C0", linewidth=0.7)
     bottom.plot(_smooth(rewards), color="C0")
+    for n, (name, level) in enumerate(levels.items()):
+        bottom.axhline(level, color=f"C{n + 1}", linestyle="--", linewidth=1, label=name)
+    if levels:
+        bottom.legend(fontsize=8)
     bottom.set_xlabel("frame")
     bottom.set_ylabel(unit)
     figure.suptitle(title, parse_math=False)  # a name may have a "$"

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from rich.table import Table
 
-from viper_gym.benchmark.audit import AGENT, CHEAP, Scored, TaskAudit, audit_task, summary
+from viper_gym.benchmark.audit import Scored, audit_task
 from viper_gym.benchmark.figures import reward_figure, rollout_gif
 from viper_gym.benchmark.still import Episodes
+from viper_gym.benchmark.task_audit import AGENT, CHEAP, STOP, TaskAudit, summary
 from viper_gym.checkpoints.bundle import BundleConfig
 from viper_gym.data.episodes import Episode
 from viper_gym.data.videos import find_videos, natural_key, read_video, warn_of_lossy
@@ -22,7 +23,7 @@ from viper_gym.likelihood.reward_model import VideoRewardModel
 
 logger = logging.getLogger("viper_gym")
 
-JUDGED = {"expert", "graded", "stop", *CHEAP}
+JUDGED = {"expert", "graded", STOP, *CHEAP}
 """behaviours that an audit makes figures of"""
 EpisodeSource = Callable[[str], Episodes]  # task -> behaviour -> episodes
 
@@ -122,7 +123,7 @@ def _clean(value: object) -> object:
     return value
 
 
-UPRIGHT = 3  # tasks; more are a row each
+UPRIGHT = 4  # tasks; more are a row each
 
 
 def table(audits: dict[str, TaskAudit]) -> Table:
@@ -154,6 +155,7 @@ def _row(audit: TaskAudit) -> dict[str, str]:
         "gap (sd)": audit.gap,
         "frozen": audit.beats_frozen,
         "shuffled": audit.beats_shuffled,
+        "stopped": audit.beats.get(STOP, math.nan),
     }
     shown = {
         name: _figure(value, 1 if name == "gap (sd)" else 2) for name, value in figures.items()

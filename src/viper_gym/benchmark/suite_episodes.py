@@ -9,12 +9,15 @@ from pathlib import Path
 from viper_gym.benchmark.still import STILL, Episodes
 from viper_gym.data.episodes import Episode
 from viper_gym.envs.behaviours import EMPTY
-from viper_gym.envs.collect import collect
+from viper_gym.envs.collect import SEED_RANGE, collect
 from viper_gym.envs.suite import find_suite
 from viper_gym.envs.workers import InProcess, Processes
 
 # Seeds of training (100000…), calibration and audit episodes never overlap.
 TRAINING_SEED, CALIBRATION_SEED, AUDIT_SEED = 100_000, 200_000, 300_000
+AUDIT_SEEDS = range(AUDIT_SEED, 10_000_000, SEED_RANGE)  # file names have seven digits
+"""first seeds an audit may begin with: each has a range of its own, or episodes of one audit would
+be counted in another of the same folder"""
 
 FULL_AUDIT = {
     "expert": 12,

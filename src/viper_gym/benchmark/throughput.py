@@ -40,7 +40,10 @@ class Row:
     milliseconds: float
     """a reward"""
     state_mebibytes: float
-    """what a stream holds between steps (codes and keys), or on a GPU the peak allocated"""
+    """what is held between steps: a stream's codes and keys, `recompute`'s frames"""
+    peak_mebibytes: float | None
+    """the most that was allocated on a GPU at once, weights included; None on a CPU, where the
+    process keeps what earlier methods took (`keep_heap`) and no growth says what this one needs"""
 
 
 @dataclass(frozen=True)
@@ -111,34 +114,42 @@ def measure(
             for method in ["recompute", *policies(length)]:
                 policy = policies(length).get(method, ContextPolicy("exact"))
                 model = VideoRewardModel(bundle, device, dtype, policy, tokenizer_dtype=dtype)
-                if model.device.type == "cuda":
-                    torch.cuda.reset_peak_memory_stats()
-                step, state = _stepper(model, method, batch, frames)
-                cycle = max(1, length - policy.kept(length)) * model.config.frame_stride
-                # a window that is always recomputed is always full
-                fills = 2 if method == "recompute" else length * model.config.frame_stride
-                per_step = _time(step, fills, cycle, seconds)
-                if model.device.type == "cuda":
-                    memory = float(torch.cuda.max_memory_allocated())
-                else:
-                    memory = float(state())
-                row = Row(
-                    method,
-                    dtype,
-                    batch,
-                    rewards_per_second=batch / per_step,
-                    milliseconds=1000 * per_step / batch,
-                    state_mebibytes=memory / 2**20,
-                )
+                row = _measure_method(model, method, dtype, frames, seconds)
+                del model  # or the next one's peak has this one in it
                 rows.append(row)
                 on_row(row)
     return rows
 
 
+def _measure_method(
+    model: VideoRewardModel, method: str, dtype: str, frames: np.ndarray, seconds: float
+) -> Row:
+    """Of a method on frames uint8 (T, batch, H, W, 3), shown over and over."""
+    on_gpu, batch = model.device.type == "cuda", frames.shape[1]
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats(model.device)
+    step, state_bytes = _stepper(model, method, batch, frames)
+    stride, length = model.config.frame_stride, model.config.video_model.sequence_length
+    cycle = max(1, length - model.policy_of(model.tasks[0]).kept(length)) * stride
+    # a window that is always recomputed is always full
+    fills = 2 if method == "recompute" else length * stride
+    per_step = _time(step, fills, cycle, seconds)
+    peak = torch.cuda.max_memory_allocated(model.device) if on_gpu else None
+    return Row(
+        method,
+        dtype,
+        batch,
+        rewards_per_second=batch / per_step,
+        milliseconds=1000 * per_step / batch,
+        state_mebibytes=state_bytes() / 2**20,
+        peak_mebibytes=None if peak is None else peak / 2**20,
+    )
+
+
 def _stepper(
     model: VideoRewardModel, method: str, batch: int, frames: np.ndarray
 ) -> tuple[Callable[[int], Any], Callable[[], int]]:
-    """What is timed, and the bytes it holds."""
+    """What is timed, and the bytes it holds between steps."""
     task = model.tasks[0]
     if method != "recompute":
         stream = FrameStream(model, [task] * batch)
@@ -154,7 +165,10 @@ def _stepper(
         codes = model.encode(flat, numbers.repeat_interleave(length))
         codes = codes.view(batch, length, *codes.shape[1:])
         with torch.inference_mode(), own_precision(model.device):
-            scores = model.video_model.log_prob(codes, model.classes(numbers), first=length - 1)
+            scores = model.compared(
+                lambda classes: model.video_model.log_prob(codes, classes, first=length - 1),
+                model.classes(numbers),
+            )
             return scores.sum((1, 2, 3)).float().cpu().numpy()
 
     return recompute, lambda: window.nbytes

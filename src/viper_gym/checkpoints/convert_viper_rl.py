@@ -36,7 +36,9 @@ def convert_viper_rl(tokenizer_folder: Path, video_folder: Path) -> Bundle:
         return _converted(tokenizer_folder, video_folder)
     except CheckpointError:
         raise
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+    except (
+        LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError
+    ) as error:  # fmt: skip
         raise CheckpointError(  # an option that is missing or of another kind
             f"{tokenizer_folder}, {video_folder}: no release of viper_rl ({error!r} in 'args', the "
             "class map or the masks)"

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import gymnasium as gym
 import tyro
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -54,7 +55,9 @@ class Bench:
     recompute encodes and scores the whole window at every step; exact keeps the codes;
     "refresh m" keeps keys and values and rebuilds a full window from its newest m frames.
     The paper's sizes are timed with untrained weights (time does not depend on them); the
-    agreement with exact is measured on real episodes of the bundle.
+    agreement with exact is measured on real episodes of the bundle. "state MiB" is what is held
+    between steps (codes and keys; recompute's frames), "peak MiB" the most that was allocated on a
+    GPU at once, weights included (on a CPU not measured).
     """
 
     what: Annotated[
@@ -328,14 +331,16 @@ class Bench:
             print(json.dumps({"rows": rows, "agreement": by_task}, indent=2))
             return
         table = Table(
-            "method", "dtype", "batch", "rewards/s", "ms", "x recompute", "x exact", "MiB"
-        )
+            "method", "dtype", "batch", "rewards\n/s", "ms", "x\nrecompute", "x\nexact",
+            "state\nMiB", "peak\nMiB", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
+        )  # fmt: skip
         for row in rows:
             table.add_row(
                 row["method"], row["dtype"], str(row["batch"]),
                 f"{row['rewards_per_second']:.1f}", f"{row['milliseconds']:.2f}",
                 f"{row['times_recompute']:.1f}", f"{row['times_exact']:.1f}",
                 f"{row['state_mebibytes']:.1f}",
+                "–" if row["peak_mebibytes"] is None else f"{row['peak_mebibytes']:.1f}",
             )  # fmt: skip
         Console().print(table)
         if agreements:

@@ -14,7 +14,7 @@ class Demo:
     """Judge the bundled video models on held-out episodes: pictures, rollouts, audit table."""
 
     out: Path = Path("viper_demo")
-    tasks: tuple[str, ...] = ("cartpole_swingup", "cheetah_run", "cup_catch")
+    tasks: tuple[str, ...] = ("cartpole_swingup", "cheetah_run", "cup_catch", "reacher_easy")
     """of the DeepMind Control Suite, each by the checkpoint that its id has"""
     workers: int = 2
     device: str = "auto"

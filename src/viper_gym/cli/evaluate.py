@@ -10,7 +10,7 @@ from typing import Any, Literal
 from rich.console import Console
 
 from viper_gym.cli.progress import console, progress
-from viper_gym.errors import CheckpointError, UnknownTask
+from viper_gym.errors import CheckpointError, UnknownTask, ViperGymError
 from viper_gym.models.context import ContextPolicy
 
 
@@ -21,7 +21,7 @@ class Evaluate:
     checkpoint: str | None = None
     """suite alias, bundle folder or Hub repository; if left out, all that serve the suite (dmc), or
     its `--tasks`"""
-    suite: Literal["dmc", "metaworld", "robosuite", "atari"] | None = None
+    suite: Literal["dmc", "metaworld", "robosuite", "atari", "rlbench"] | None = None
     """collect the episodes from this suite (that of the checkpoint's tasks if left out) …"""
     episodes: Path | None = None
     """… or read them from this folder: <task>/<behaviour>/<videos>, 'expert' at least"""
@@ -31,6 +31,10 @@ class Evaluate:
     --calibrate the likeliest of them pays nothing from then on, if no other cheap behaviour is
     likelier"""
     tasks: tuple[str, ...] = ()
+    seed: int = 300_000
+    """first seed of the audit's episodes: a multiple of 100000, each of which begins a range of its
+    own, above those of training (100000) and calibration (200000); 400000, say, repeats the audit
+    on new episodes"""
     calibrate: bool = False
     """set the reward scale first, from episodes of other seeds than the audit's (with --episodes:
     from the same ones); graded ones with known returns also set the bounds that
@@ -56,6 +60,7 @@ class Evaluate:
     def run(self) -> None:
         from viper_gym.benchmark.report import to_json
 
+        self._check_seed()
         audits: dict[str, Any] = {}
         failed: dict[str, CheckpointError] = {}
         for part in self._parts():
@@ -67,6 +72,17 @@ class Evaluate:
             print_audits(audits)
         if failed:
             raise CheckpointError(". ".join(map(str, failed.values())))
+
+    def _check_seed(self) -> None:
+        from viper_gym.benchmark.suite_episodes import AUDIT_SEED, AUDIT_SEEDS
+
+        if self.seed not in AUDIT_SEEDS:
+            raise ViperGymError(
+                f"--seed: expected a multiple of {AUDIT_SEEDS.step} from {AUDIT_SEEDS.start} to "
+                f"{AUDIT_SEEDS[-1]}, got {self.seed}"
+            )
+        if self.episodes is not None and self.seed != AUDIT_SEED:
+            raise ViperGymError("--seed: the episodes of --episodes are recorded already")
 
     def _parts(self) -> list[Evaluate]:
         """One for each checkpoint: a suite's tasks are served by several."""
@@ -97,12 +113,7 @@ class Evaluate:
 
     def _audit(self, failed: dict[str, CheckpointError]) -> dict[str, Any]:
         """Of one checkpoint; tasks that have no scale are added to `failed`."""
-        from viper_gym.benchmark.suite_episodes import (
-            AUDIT_SEED,
-            CALIBRATION,
-            CALIBRATION_SEED,
-            FULL_AUDIT,
-        )
+        from viper_gym.benchmark.suite_episodes import CALIBRATION, CALIBRATION_SEED, FULL_AUDIT
         from viper_gym.checkpoints.bundle import read_config
         from viper_gym.checkpoints.resolve import resolve, resolve_to_write
 
@@ -122,7 +133,7 @@ class Evaluate:
         if self.calibrate:
             failed |= calibrate_checkpoint(self, CALIBRATION, CALIBRATION_SEED)
         audits = audit_checkpoint(
-            self.name, self.tasks, FULL_AUDIT, AUDIT_SEED, self.out, self.workers,
+            self.name, self.tasks, FULL_AUDIT, self.seed, self.out, self.workers,
             self.device, self.episodes, suite=suite, agents=self.agents,
         )  # fmt: skip
         if self.write:
@@ -164,7 +175,8 @@ class Evaluate:
         """What repeats this audit, of all tasks that the checkpoint serves."""
         source = f"--suite {suite}" if self.episodes is None else f"--episodes {self.episodes}"
         agents = "" if self.agents is None else f" --agents {self.agents}"
-        return f"viper-gym evaluate --checkpoint {self.name} {source}{agents} --write"
+        seed = "" if self.seed == Evaluate.seed else f" --seed {self.seed}"
+        return f"viper-gym evaluate --checkpoint {self.name} {source}{agents}{seed} --write"
 
 
 def audit_checkpoint(

@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
+
+from viper_gym.cli.progress import console
+
+if TYPE_CHECKING:
+    from viper_gym.data.episodes import Episode
+    from viper_gym.likelihood.reward_model import VideoRewardModel
 
 
 @dataclass(frozen=True)
 class Score:
-    """Score a video of yours: reward curve and picture."""
+    """Score a video of yours: a picture of its reward curve, and the video beside a rollout that
+    the model imagines from its first frames (a GIF beside the picture)."""
 
     video: Annotated[Path, tyro.conf.Positional]
     """mp4, gif, npz, or a folder of pictures"""
@@ -43,15 +50,37 @@ class Score:
         task = model.tasks[model.task_index(self.task)]
         kind: Any = "calibrated" if task in model.config.calibration else "per_token"
         rewards = model.compute_reward(episode.frames[None], task, kind)[0]
-        unit = "reward (0 cheap, 1 expert)" if kind == "calibrated" else "nats a token"
-        score_figure(rewards, episode, f"{self.video.name} as {task}", unit, self.out)
+        levels, unit = {}, "nats a token"
+        if kind == "calibrated":
+            levels = {"best cheap behaviour": 0.0, "expert": 1.0}
+            unit = "reward (0 cheap, 1 expert)"
+        score_figure(rewards, episode, f"{self.video.name} as {task}", unit, self.out, levels)
+        rollout = self.out.with_name(f"{self.out.stem}_rollout.gif")
+        drawn = self._draw_rollout(model, task, episode, rollout)
         figures = {
             "task": task,
             "frames": len(episode.frames),
             "mean_reward": float(rewards.mean()),
             "unit": unit,
+            "picture": str(self.out),
+            "rollout": str(rollout) if drawn else None,
         }
         if self.json:
             print(json.dumps({**figures, "rewards": rewards.round(4).tolist()}))
         else:
-            print(f"mean {unit} {rewards.mean():.3f} over {len(rewards)} steps; see {self.out}")
+            seen = f"{self.out}, {rollout}" if drawn else self.out
+            print(f"mean {unit} {rewards.mean():.3f} over {len(rewards)} steps; see {seen}")
+
+    def _draw_rollout(
+        self, model: VideoRewardModel, task: str, episode: Episode, path: Path
+    ) -> bool:
+        """False, and a word on stderr, where the video is too short for one."""
+        from viper_gym.benchmark.figures import rollout_gif
+        from viper_gym.errors import VideoDataError
+
+        try:
+            rollout_gif(model, task, episode, path)
+        except VideoDataError as error:
+            console.print(f"no rollout: {error}")
+            return False
+        return True

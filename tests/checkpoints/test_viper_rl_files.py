@@ -119,10 +119,15 @@ def test_without_averaged_weights_the_plain_ones_are_taken(tmp_path):
 
 def test_options_of_another_kind_are_named(release):
     args = vars(load_restricted(release / "gpt" / "args"))
-    for name, value in (("seq_len", "x"), ("transformer", None)):
+    for name, value in (("seq_len", "x"), ("transformer", None), ("frame_skip", -1)):
         write_args(release / "gpt", {**args, name: value})
         with pytest.raises(CheckpointError, match="no release of viper_rl"):
             convert(release)
+    sizes = vars(load_restricted(release / "vq" / "args"))
+    write_args(release / "vq", {**sizes, "ae": {**sizes["ae"], "n_embed": -1}})
+    with pytest.raises(CheckpointError, match="no release of viper_rl"):
+        convert(release)
+    write_args(release / "vq", sizes)
     write_args(release / "gpt", {**args, "model": "teco"})
     with pytest.raises(CheckpointError, match="gpt: model 'teco', only videogpt is supported"):
         convert(release)

@@ -52,6 +52,9 @@ def _converted(tokenizer_folder: Path, video_folder: Path) -> Bundle:
     args = vars(load_restricted(video_folder / "args"))
     masks = _masks(tokenizer_folder / "mask_map.pkl")
     classes = _class_map(video_folder, args)
+    stride = int(args["frame_skip"] or 1)
+    if stride < 1:
+        raise ValueError(f"frame_skip {stride}")
     tasks = tuple(classes) if classes else tuple(masks) or ("default",)
     model = _video_model(video_folder, args, tokenizer, list(classes.values()))
     config = BundleConfig(
@@ -59,7 +62,7 @@ def _converted(tokenizer_folder: Path, video_folder: Path) -> Bundle:
         tokenizer=tokenizer.config,
         video_model=model.config,
         tasks=tasks,
-        frame_stride=int(args["frame_skip"] or 1),
+        frame_stride=stride,
         masks={task: mask for task, mask in masks.items() if task in tasks},
         library_version=__version__,
     )

@@ -140,12 +140,12 @@ def test_score_and_sample_a_video(episode, tmp_path):
 
 def test_bad_input_is_one_named_error(tmp_path):
     Episode(np.zeros((1, 64, 64, 3), np.uint8)).save(tmp_path / "one.npz")
-    Episode(np.zeros((9, 32, 32, 3), np.uint8)).save(tmp_path / "small.npz")
+    Episode(np.zeros((9, 64, 64), np.uint8)).save(tmp_path / "grey.npz")
     Episode(np.zeros((4, 64, 64, 3), np.uint8)).save(tmp_path / "short.npz")
     save_bundle(toy_bundle(random_video_model(classes=1), tasks=("walk",)), own := tmp_path / "own")
     cases = {
         ("score", tmp_path / "one.npz"): "VideoDataError",
-        ("score", tmp_path / "small.npz", "--task", "cup_catch"): "FrameMismatch",
+        ("score", tmp_path / "grey.npz", "--task", "cup_catch"): "FrameMismatch",
         ("score", tmp_path / "none.mp4"): "VideoDataError",
         ("score", tmp_path / "short.npz", "--out", "."): "expected a file (.png",
         ("score", tmp_path / "short.npz", "--checkpoint", "dmc-2"): "choose one of",
@@ -209,7 +209,11 @@ def test_evaluate_what_an_agent_did(episode, tmp_path):
     figures = json.loads(viper(*arguments, tmp_path / "agents").stdout)["tasks"]["cartpole_swingup"]
     assert figures["beats"]["agent"] == 1.0 and figures["episodes"]["agent"] == 1
     Episode(frames[:, :32, :32]).save(tmp_path / "small/cartpole_swingup/0.npz")
-    assert "expected frames of 64 x 64, got 32 x 32" in viper(*arguments, tmp_path / "small").stderr
+    small = tmp_path / "small/cartpole_swingup/0.npz"
+    half = viper("score", small, "--task", "cartpole_swingup", cwd=tmp_path)
+    assert "[32, 32], those the model was trained on had [64, 64]" in " ".join(half.stderr.split())
+    Episode(frames[..., 0]).save(tmp_path / "grey/cartpole_swingup/0.npz")
+    assert "expected uint8 pictures" in viper(*arguments, tmp_path / "grey").stderr
     done = viper(*arguments, tmp_path / "own" / "nowhere")
     assert done.returncode == 2 and "expected videos of agents" in done.stderr
 

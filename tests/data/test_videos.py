@@ -18,6 +18,7 @@ from viper_gym.data.clips import (
 from viper_gym.data.episodes import Episode
 from viper_gym.data.videos import load_folder, read_video
 from viper_gym.errors import VideoDataError
+from viper_gym.pictures import resize
 
 
 def frames(n: int, size: int = 32, seed: int = 0) -> np.ndarray:
@@ -146,13 +147,22 @@ def test_unusable_folders_are_named(tmp_path):
     Episode(frames(3)).save(tmp_path / "walk" / "short.npz")
     with pytest.raises(VideoDataError, match=r"short\.npz: 3 frames, but a window needs 4"):
         load_folder(tmp_path, 32, 4)
-    Episode(frames(9, size=16)).save(tmp_path / "walk" / "short.npz")
-    with pytest.raises(VideoDataError, match=r"\(T, 32, 32, 3\), got uint8 \(9, 16, 16, 3\)"):
+    Episode(frames(9)[..., 0]).save(tmp_path / "walk" / "short.npz")
+    with pytest.raises(VideoDataError, match=r"\(T, 32, 32, 3\), got uint8 \(9, 32, 32\)"):
         load_folder(tmp_path, 32, 4)
     (tmp_path / "walk" / "short.npz").unlink()
     (tmp_path / "walk" / "v.mp4").write_bytes(b"not a video")
     with pytest.raises(VideoDataError, match=r"v\.mp4"):
         load_folder(tmp_path, 32, 4)
+
+
+def test_npz_of_another_size_are_resized_as_movies_are(tmp_path):
+    shown = frames(9, size=16)
+    Episode(shown, np.ones(8, np.float32), {"camera": 2}).save(tmp_path / "walk" / "e.npz")
+    [episode] = load_folder(tmp_path, 32, 4)["walk"]
+    assert np.array_equal(episode.frames, np.stack([resize(f, 32) for f in shown]))
+    assert episode.meta["resized_from"] == [16, 16] and episode.meta["camera"] == 2
+    assert episode.task_return == 8
 
 
 def coded_episode(number: int, length: int) -> np.ndarray:

@@ -58,10 +58,10 @@ def folder_source(folder: Path, image_size: int) -> EpisodeSource:
 
 def _read(video: Path, image_size: int) -> Episode:
     episode = read_video(video, image_size)
-    if episode.frames.shape[1:3] != (image_size, image_size):
+    if episode.frames.shape[1:] != (image_size, image_size, 3):
         raise VideoDataError(
-            f"{video}: expected frames of {image_size} x {image_size}, got "
-            f"{' x '.join(map(str, episode.frames.shape[1:3]))} (npz are taken as they are)"
+            f"{video}: expected uint8 pictures (T, H, W, 3), got {episode.frames.dtype} "
+            f"{episode.frames.shape}"
         )
     return episode
 

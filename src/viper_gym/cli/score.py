@@ -38,6 +38,7 @@ class Score:
         from viper_gym.data.videos import read_video, warn_of_lossy
         from viper_gym.errors import VideoDataError
         from viper_gym.likelihood.reward_model import VideoRewardModel
+        from viper_gym.types import RESIZED
 
         check_out(self.out, ".png", ".jpg", ".pdf", ".svg")
         model = VideoRewardModel.from_pretrained(
@@ -48,6 +49,13 @@ class Score:
         if len(episode.frames) < 2:
             raise VideoDataError(f"{self.video}: one frame only; a reward needs two")
         task = model.tasks[model.task_index(self.task)]
+        came = episode.meta.get(RESIZED)
+        if came != (trained := model.config.preprocessing.get(task, {}).get(RESIZED)):
+            size = [model.image_size] * 2
+            console.print(
+                f"the video has frames of {came or size}, those the model was trained on had "
+                f"{trained or size}: resized, they look otherwise, and are paid otherwise"
+            )
         kind: Any = "calibrated" if task in model.config.calibration else "per_token"
         rewards = model.compute_reward(episode.frames[None], task, kind)[0]
         levels, unit = {}, "nats a token"

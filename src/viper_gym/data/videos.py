@@ -39,14 +39,13 @@ def read_video(path: Path, image_size: int | None = None) -> Episode:
     """Read one video: an npz, a movie file or a folder of pictures.
 
     Args:
-        image_size: resize movies and pictures to this square size by area averaging (`meta` then
-            says what from); npz frames are taken as they are.
+        image_size: resize to this square size by area averaging (`meta` then says what from).
 
     Raises:
         VideoDataError: unreadable, or no frame in it.
     """
     if path.suffix.lower() == ".npz":
-        return Episode.load(path)
+        return _resized(Episode.load(path), image_size)
     try:
         pictures = _pictures(path) if path.is_dir() else _movie(path)
         # each at once: a movie at its own size may not fit in memory
@@ -65,6 +64,15 @@ def read_video(path: Path, image_size: int | None = None) -> Episode:
     return Episode(
         np.stack(frames), None, {"source": path.name, **({} if same else {RESIZED: size})}
     )
+
+
+def _resized(episode: Episode, size: int | None) -> Episode:
+    frames = episode.frames
+    pictures = frames.ndim == 4 and frames.dtype == np.uint8 and frames.shape[-1] == 3
+    if size is None or not pictures or frames.shape[1:3] == (size, size):
+        return episode  # of what are no pictures its user says so
+    meta = {**episode.meta, RESIZED: list(frames.shape[1:3])}
+    return Episode(np.stack([resize(f, size) for f in frames]), episode.rewards, meta)
 
 
 def _noted(frame: np.ndarray, sizes: set[tuple[int, ...]], size: int | None) -> np.ndarray:

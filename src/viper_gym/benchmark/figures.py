@@ -84,7 +84,8 @@ def reward_figure(
             scatter.scatter(x, [values(s).sum() for s in items], s=16, label=name, alpha=0.8)
     scatter.set_xlabel("task return")
     scatter.set_ylabel("VIPER return")
-    scatter.legend(fontsize=8)
+    if scatter.get_legend_handles_labels()[0]:
+        scatter.legend(fontsize=8)
     _draw_levels_by_age(figure.add_subplot(grid[:, 2]), audit)
     figure.suptitle(f"{audit.task}: rank correlation on graded episodes {audit.spearman:.2f}")
     figure.savefig(path, dpi=90)

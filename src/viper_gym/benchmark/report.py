@@ -13,6 +13,7 @@ from rich.table import Table
 
 from viper_gym.benchmark.audit import Scored, audit_task
 from viper_gym.benchmark.figures import reward_figure, rollout_gif
+from viper_gym.benchmark.networks import network_figures
 from viper_gym.benchmark.still import Episodes
 from viper_gym.benchmark.task_audit import AGENT, CHEAP, STOP, TaskAudit, summary
 from viper_gym.checkpoints.bundle import BundleConfig
@@ -101,10 +102,12 @@ def run_audit(
         audit, scored = audit_task(
             model, task, source(task), on_episode=on_episode, unreachable=unreachable
         )
+        experts = [s.episode for s in scored["expert"]]
+        audit.networks = network_figures(model, task, experts)
         audits[task] = audit
         if out is not None:
             reward_figure(model, audit, scored, out / f"{task}_rewards.png")
-            rollout_gif(model, task, scored["expert"][0].episode, out / f"{task}_rollout.gif")
+            rollout_gif(model, task, experts[0], out / f"{task}_rollout.gif")
             (out / "audit.json").write_text(to_json(audits) + "\n")
         on_task(task, audit, scored)
     return audits

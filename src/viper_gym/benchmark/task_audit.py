@@ -61,6 +61,8 @@ class TaskAudit:
     """expert episodes left out because they did not do the task"""
     unreachable: tuple[str, ...] = ()
     """behaviours that no agent can show here: they stand in `beats`, and are not judged by"""
+    networks: dict[str, float | None] = field(default_factory=dict)
+    """how well they fit the experts' videos (`network_figures`); empty where it was not measured"""
     verdict: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -146,5 +148,6 @@ def summary(audit: TaskAudit) -> dict[str, Any]:
         "successful_cheap": audit.successful_cheap,
         "failed_experts": audit.failed_experts,
         "unreachable": list(audit.unreachable),
+        "networks": audit.networks,
         "verdict": audit.verdict,
     }

@@ -32,6 +32,20 @@ _LEGEND = (
     "Beats frozen, shuffled: share of an expert's moving clips that are likelier than the same "
     "frames so."
 )
+_NETWORKS = {
+    "nats_per_token": "nats a token",
+    "codes_used": "codes used",
+    "perplexity": "perplexity",
+    "moving_error": "error where it moves",
+    "still_error": "elsewhere",
+}
+_NETWORKS_LEGEND = (
+    "On the audit's experts: what a token costs the video model (in windows as in training), how "
+    "many codes their frames take and how many equally frequent ones would be as varied, and the "
+    "mean error of reconstructions in grey levels (0 to 255), where a frame is away from the "
+    "median picture and elsewhere. The command also draws reward curves and open-loop rollouts "
+    "(GIFs)."
+)
 _FOLDER = "folder/of/this/bundle"
 LIBRARY, TAGS = "viper_gym", "[viper, video-reward, gymnasium, reinforcement-learning]"
 
@@ -197,7 +211,30 @@ def _evaluation_lines(config: BundleConfig) -> list[str]:
         rows.append("| " + " | ".join([task, *(_text(figures.get(k)) for k in columns)]) + " |")
     rows += ["", _LEGEND, "", "In words:", ""]
     rows += [f"- {task}: {line}" for task, figures in tasks.items() for line in figures["verdict"]]
-    return [*rows, ""]
+    return [*rows, "", *_network_lines(tasks)]
+
+
+def _network_lines(tasks: dict[str, Any]) -> list[str]:
+    measured = {
+        task: figures["networks"] for task, figures in tasks.items() if figures.get("networks")
+    }
+    if not measured:
+        return []
+    rows = [
+        "## How well the networks fit",
+        "",
+        "| task | " + " | ".join(_NETWORKS.values()) + " |",
+        "|---" * (len(_NETWORKS) + 1) + "|",
+    ]
+    for task, figures in measured.items():
+        cells = [_network_text(name, figures.get(name)) for name in _NETWORKS]
+        rows.append("| " + " | ".join([task, *cells]) + " |")
+    return [*rows, "", _NETWORKS_LEGEND, ""]
+
+
+def _network_text(name: str, value: float | None) -> str:
+    digits = {"nats_per_token": 3, "codes_used": 0, "perplexity": 0}.get(name, 1)
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def _told(key: str, tasks: dict[str, dict[str, Any]]) -> bool:

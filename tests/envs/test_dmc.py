@@ -141,7 +141,7 @@ def test_unknown_names():
         DMCEnv("cartpole_swingup", render_quality="ultra").reset()
 
 
-@pytest.mark.parametrize("task", ["cartpole_swingup", "cup_catch"])
+@pytest.mark.parametrize("task", ["cartpole_swingup", "cheetah_run", "cup_catch"])
 def test_oracles_solve_their_tasks(task):
     env, oracle = DMCEnv(task, observation="state"), Oracle(task)
     env.reset(seed=77)

@@ -233,7 +233,7 @@ def _network_lines(tasks: dict[str, Any]) -> list[str]:
 
 
 def _network_text(name: str, value: float | None) -> str:
-    digits = {"nats_per_token": 3, "codes_used": 0, "perplexity": 0}.get(name, 1)
+    digits = {"nats_per_token": 3, "codes_used": 0}.get(name, 1)
     return "–" if value is None else f"{value:.{digits}f}"
 
 

@@ -10,12 +10,12 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import viper_gym
-from viper_gym import ViperRewardWrapper
+from viper_gym import ViperRewardWrapper, registration
 from viper_gym.bonus.rnd import RND
 from viper_gym.checkpoints.bundle import read_config
 from viper_gym.checkpoints.index import read_index
 from viper_gym.checkpoints.resolve import resolve
-from viper_gym.errors import CheckpointError, PreprocessingMismatch
+from viper_gym.errors import CheckpointError, PreprocessingMismatch, UnknownTask
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
 # suite -> module of its extra, where the others' are not enough
@@ -210,6 +210,25 @@ def test_the_view_of_a_task_may_be_another_one(make):
         make("viper/dmc-cup_catch-v0", view={"fovy": None})
     with pytest.raises(TypeError, match="unexpected keyword argument 'zoom'"):
         make("viper/dmc-cup_catch-v0", view={"zoom": 2})
+    with pytest.raises(TypeError, match="of a view of atari image_size can be chosen, not fovy"):
+        make("viper/atari-pong-v0", checkpoint=None, view={"fovy": 20.0})
+
+
+def test_a_camera_that_is_named_replaces_a_free_one():
+    pytest.importorskip("metaworld", reason="needs the extra 'metaworld'")
+    frames = []
+    for view in ({}, {"camera": 1}):
+        env = gym.make("viper/metaworld-reach-v0", checkpoint=None, view=view)
+        frames.append(env.reset(seed=0)[0])
+        env.close()
+    assert (frames[0] != frames[1]).any()
+
+
+def test_unknown_tasks_and_suites_are_named():
+    with pytest.raises(UnknownTask, match="unknown dmc task 'nope'"):
+        registration.make("dmc", "nope", checkpoint=None)
+    with pytest.raises(UnknownTask, match="unknown suite 'chess'"):
+        registration.make("chess", "x")
 
 
 def test_a_checkpoint_that_does_not_say_how_its_videos_were_drawn_is_warned_of(tmp_path):

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
+
+if TYPE_CHECKING:
+    from viper_gym.envs.suite import Suite
+    from viper_gym.envs.tasks import View
 
 OWN = "auto"  # stands for the suite's own bundles in `checkpoints.json`
 
@@ -76,12 +80,12 @@ def make(
     from viper_gym.wrappers.single import ViperRewardWrapper
 
     _refuse_without(checkpoint, reward)
-    checkpoint = _own_of(suite, task) if checkpoint == OWN else checkpoint
     found = find_suite(suite)
+    checkpoint = own_of(suite, task) if checkpoint == OWN else checkpoint
     env: Any = found.make(
         task,
         observation,
-        view=replace(found.tasks[task].view, **(view or {})),
+        view=_viewed(found, task, view) if view else None,
         render_quality=render_quality,
         action_repeat=action_repeat,
         render_mode=render_mode,
@@ -150,7 +154,7 @@ def make_vec(
         render_mode=render_mode,
     )
     _refuse_without(checkpoint, reward)
-    checkpoint = _own_of(suite, task) if checkpoint == OWN else checkpoint
+    checkpoint = own_of(suite, task) if checkpoint == OWN else checkpoint
     maker: Any = bare
     if max_episode_steps is not None:
         maker = partial(_with, gym.wrappers.TimeLimit, maker, max_episode_steps * hold)
@@ -174,7 +178,22 @@ def make_vec(
     return envs if hold == 1 else HoldActionVector(envs, hold)
 
 
-def _own_of(suite: str, task: str) -> str:
+def _viewed(suite: Suite, task: str, view: dict[str, Any]) -> View:
+    from viper_gym.envs.tasks import View
+
+    refused = sorted(view.keys() - set(suite.view_fields or view))
+    if refused:
+        raise TypeError(
+            f"of a view of {suite.name} {', '.join(suite.view_fields)} can be chosen, not "
+            f"{', '.join(refused)}"
+        )
+    own = suite.tasks[task].view if task in suite.tasks else View()
+    # a camera that is named is meant, where the task's own view has a free one
+    free = {"free_camera": None} if "camera" in view else {}
+    return replace(own, **{**free, **view})
+
+
+def own_of(suite: str, task: str) -> str:
     """What "auto" stands for.
 
     Raises:

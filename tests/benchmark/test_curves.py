@@ -29,6 +29,19 @@ def test_both_returns_of_every_kind_of_run(tmp_path, line, task, viper):
     np.testing.assert_array_equal(vipers, [viper])
 
 
+def test_the_two_returns_of_a_relabelled_run_may_stand_in_two_lines():
+    lines = [
+        {"step": 2000, "train/task_return": 5},
+        {"step": 2100, "train/loss": 1},
+        {"step": 3000, "train/return": 900},
+        {"step": 5000, "train/task_return": 6, "train/return": 800},
+    ]
+    steps, tasks, vipers = training_returns(lines)
+    np.testing.assert_array_equal(steps, [3000, 5000])
+    np.testing.assert_array_equal(tasks, [5, 6])
+    np.testing.assert_array_equal(vipers, [900, 800])
+
+
 def test_a_folder_without_metrics_is_named(tmp_path):
     with pytest.raises(TrainingError, match=r"no metrics\.jsonl in it"):
         read_metrics(tmp_path)

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from viper_gym.data.episodes import Episode
-from viper_gym.envs.collect import collect, read_index
+from viper_gym.envs.collect import _ENVS, collect, read_index
 from viper_gym.envs.workers import ATTEMPTS, InProcess, Processes, RayCluster
 from viper_gym.errors import DependencyNotInstalled, TrainingError, UnknownTask
 
@@ -225,8 +225,21 @@ def test_a_ray_worker_that_is_lost_is_named():
         get=lost,
         exceptions=SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError),
     )
-    with pytest.raises(TrainingError, match=r"Ray lost a worker .* the node died"):
+    with pytest.raises(TrainingError, match="Ray could not play an episode: the node died"):
         list(cluster.map(print, [1]))
+
+
+def test_a_task_without_an_expert_leaves_no_folder(tmp_path):
+    with pytest.raises(UnknownTask, match="dmc task 'acrobot_swingup' has no expert"):
+        collect("acrobot_swingup", "diverse", 1, tmp_path, first_seed=7, workers=0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_one_environment_is_open_at_a_time(tmp_path):
+    for task in ("cartpole_swingup", "cup_catch", "cartpole_swingup"):
+        [path] = collect(task, "zero", 1, tmp_path / task, first_seed=7, workers=0)
+        assert list(_ENVS) == [("dmc", task)]
+        path.unlink()
 
 
 def test_what_is_there_already_is_counted_at_the_start(tmp_path):
@@ -264,7 +277,11 @@ def test_a_full_disk_on_a_machine_of_the_cluster_is_named(tmp_path):
         cause = OSError(28, "No space left on device")
 
     class Ray:  # the real one is an extra; its error hides the errno in `cause`
-        exceptions = type("exceptions", (), {"RayTaskError": TaskError})
+        exceptions = type("exceptions", (), {"RayTaskError": TaskError, "RayError": TaskError})
+
+        @staticmethod
+        def cluster_resources():
+            return {"CPU": 2.0}
 
         @staticmethod
         def remote(**_):

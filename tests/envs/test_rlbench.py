@@ -9,6 +9,7 @@ import inspect
 import json
 import os
 import sys
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +32,7 @@ from viper_gym.envs.rlbench import (
     RLBenchEnv,
 )
 from viper_gym.envs.rlbench_installation import contract_differences, missing_parts
-from viper_gym.envs.suite import find_suite
+from viper_gym.envs.suite import SUITES, find_suite
 from viper_gym.errors import CheckpointError, SimulatorUnavailable, UnknownTask
 
 STAND_IN = Path(__file__).parent / "rlbench_stand_in"
@@ -231,19 +232,35 @@ def test_a_demonstration_is_an_episode_that_ends_with_success(simulator):
         env.step(LIFT)
 
 
-def test_demonstrations_and_cheap_behaviours_are_collected(simulator, tmp_path):
+def test_demonstrations_and_cheap_behaviours_are_collected(simulator, tmp_path, monkeypatch):
     [path] = collect(TASK, "zero", 1, tmp_path, first_seed=0, workers=0, suite="rlbench")
     episode = Episode.load(path)
     assert len(episode.frames) == STEPS // 4 + 1 and episode.meta["robot"] == "panda"
     [path] = collect(TASK, "diverse", 1, tmp_path, first_seed=4, workers=0, suite="rlbench")
     demonstration = Episode.load(path)
     _ENVS.pop(("rlbench", TASK)).close()
-    assert np.array_equal(demonstration.frames, RLBenchEnv(TASK).record_demo(seed=4).frames)
+    env = RLBenchEnv(TASK)
+    assert np.array_equal(demonstration.frames, env.record_demo(seed=4).frames)
+    env.close()
     assert demonstration.meta["behaviour"] == "diverse" and demonstration.meta["success"]
     [line] = read_index(path.parent / "index.jsonl")
     assert (
         line["return"] is None and line["kept"] and line["steps"] == len(demonstration.frames) - 1
     )
+    fails = iter([True, False])
+
+    def demonstration(env, seed):
+        if next(fails):
+            raise RuntimeError("no path")
+        return Episode.load(path)
+
+    suite = find_suite("rlbench")
+    monkeypatch.setitem(SUITES, "rlbench", replace(suite, demonstrate=demonstration))
+    collect(TASK, "expert", 1, tmp_path, first_seed=4, workers=0, suite="rlbench")
+    lines = read_index(tmp_path / TASK / "expert" / "index.jsonl")
+    assert [(line["kept"], line["note"]) for line in lines] == [
+        (False, "no path"), (True, "demonstration")
+    ]  # fmt: skip
     with pytest.raises(UnknownTask, match="nothing that suite 'rlbench' can show"):
         collect(TASK, "graded", 1, tmp_path, first_seed=0, workers=0, suite="rlbench")
     with pytest.raises(UnknownTask, match="planner"):

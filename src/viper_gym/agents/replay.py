@@ -290,7 +290,8 @@ class FrameReplay:
                 f"{path} is damaged or foreign: {error!r}. Train anew without resume, or in "
                 "another folder"
             ) from error
-        if shapes != self._description or known.shape != self._known.shape:
+        of_envs = known.shape == began.shape == self._known.shape
+        if shapes != self._description or not of_envs:
             raise ReplayError(
                 f"{self._folder} holds a replay of another shape ({shapes}), expected "
                 f"{self._description}: resume with the settings it was made with"

@@ -337,7 +337,7 @@ class Trainer:
         try:
             state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
             saved = json.loads(state["settings"])
-        except (RuntimeError, UnpicklingError, EOFError, KeyError, TypeError) as error:
+        except (RuntimeError, UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
             raise TrainingError(
                 f"{self._state} is damaged or foreign: {error!r}. Train anew without resume, or in "
                 "another folder. (A bonus of your own has to keep tensors, numbers and lists of "

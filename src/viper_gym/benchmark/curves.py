@@ -38,14 +38,16 @@ def training_returns(lines: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarra
     The examples write a line an episode, `viper-gym train agent` one of means. Who learns from the
     task reward has no VIPER return: NaN.
     """
-    rows = []
-    for line in lines:
-        if line.get("phase", "train") != "train":
-            continue
-        task = next((name for name in TASK if name in line), None)
-        if task is not None:
-            # "train/return" is what is learned from: the task's own where nothing else is told
-            told = [name for name in VIDEO if name in line and name != task]
-            rows.append((line["step"], line[task], line[told[0]] if told else np.nan))
+    trained = [line for line in lines if line.get("phase", "train") == "train"]
+    known = set().union(*trained)
+    # "train/return" is what is learned from: the task's own where no other is ever told
+    task = next((name for name in TASK if name in known), "")
+    video = next((name for name in VIDEO if name in known and name != task), "")
+    rows, ended = [], None
+    for line in trained:
+        ended = line.get(task, ended)  # rewards of relabelled episodes may stand in the next line
+        if ended is not None and (line.keys() & {video or task}):
+            rows.append((line["step"], ended, line.get(video, np.nan)))
+            ended = None
     steps, task_returns, viper = np.array(rows, float).reshape(-1, 3).T
     return steps, task_returns, viper

@@ -299,7 +299,8 @@ def learning_curves(
     for axis in (left, right):
         axis.set_xlabel("environment steps")
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-    left.legend(fontsize=8)
+    if left.get_legend_handles_labels()[0]:
+        left.legend(fontsize=8)
     figure.suptitle(title, parse_math=False)  # a name may have a "$"
     figure.savefig(path, dpi=90)
     plt.close(figure)

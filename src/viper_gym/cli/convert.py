@@ -55,13 +55,13 @@ class Convert:
             bundle = convert_viper_rl(self.tokenizer, self.video_model)
         save_bundle(bundle, self.out)
         print(f"bundle: {self.out}")
+        print(
+            "the files do not say how its videos were drawn: compare camera, field of view and "
+            "render quality with your frames' (the ids take view= and render_quality=)"
+        )
         if self.source == "viper-rl":
             from viper_gym.cli.train import next_step
 
-            print(
-                "the files do not say how its videos were drawn: compare camera, field of view and "
-                "render quality with your frames' (the ids take view= and render_quality=)"
-            )
             print(f"next: {next_step(self.out.absolute())}")  # a bare name may be an alias
         elif self.statistics is None:
             print("no calibration: take reward_scale='per_token' or 'raw', or give --statistics")

@@ -29,6 +29,8 @@ class Score:
     """suite alias, bundle folder or Hub repository"""
     out: Path = Path("score.png")
     """the picture: png, jpg, pdf or svg"""
+    rollout: bool = True
+    """also draw what the model imagines; of large models that takes minutes"""
     device: str = "auto"
     json: bool = False
 
@@ -53,8 +55,9 @@ class Score:
         if came != (trained := model.config.preprocessing.get(task, {}).get(RESIZED)):
             size = [model.image_size] * 2
             console.print(
-                f"the video has frames of {came or size}, those the model was trained on had "
-                f"{trained or size}: resized, they look otherwise, and are paid otherwise"
+                f"the video has frames of {came or size}, those that the model was trained on "
+                f"{trained or size}, as far as it says: resized, they look otherwise, and are paid "
+                "otherwise"
             )
         kind: Any = "calibrated" if task in model.config.calibration else "per_token"
         rewards = model.compute_reward(episode.frames[None], task, kind)[0]
@@ -64,7 +67,7 @@ class Score:
             unit = "reward (0 cheap, 1 expert)"
         score_figure(rewards, episode, f"{self.video.name} as {task}", unit, self.out, levels)
         rollout = self.out.with_name(f"{self.out.stem}_rollout.gif")
-        drawn = self._draw_rollout(model, task, episode, rollout)
+        drawn = self.rollout and self._draw_rollout(model, task, episode, rollout)
         figures = {
             "task": task,
             "frames": len(episode.frames),

@@ -52,7 +52,9 @@ def next_step(bundle: Path) -> str:
     from viper_gym.checkpoints.bundle import read_config
     from viper_gym.envs.suite import suite_of
 
-    suite = suite_of(read_config(bundle).tasks)
+    config = read_config(bundle)
+    # a suite's own episodes may not look like videos of which nothing is known
+    suite = suite_of(config.tasks) if config.preprocessing else None
     source = "--episodes FOLDER" if suite is None else f"--suite {suite}"
     return f"viper-gym evaluate --checkpoint {bundle} {source} --calibrate --write"
 

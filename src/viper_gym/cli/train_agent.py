@@ -179,6 +179,7 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
     """
     from viper_gym.checkpoints.resolve import resolve
     from viper_gym.likelihood.shared import shared_reward_model
+    from viper_gym.registration import OWN, own_of
     from viper_gym.wrappers.preprocessing import check_preprocessing
 
     spec = gym.registry.get(env)
@@ -190,10 +191,10 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
             f"--relabel rewards finished episodes; {', '.join(live)} belong to a live reward: "
             "leave them out (dreamer has --dreamer.bonus of its own)"
         )
-    suite = spec.kwargs["suite"]
-    checkpoint, revision = kwargs.pop("checkpoint", suite), kwargs.pop("revision", None)
+    suite, task = spec.kwargs["suite"], spec.kwargs["task"]
+    checkpoint, revision = kwargs.pop("checkpoint", OWN), kwargs.pop("revision", None)
+    checkpoint = own_of(suite, task) if checkpoint == OWN else checkpoint
     device, dtype = kwargs.pop("device", "auto"), kwargs.pop("dtype", "auto")
-    task = spec.kwargs["task"]
     model = shared_reward_model(str(resolve(checkpoint, revision, task=task)), device, dtype)
     scale = kwargs.pop("reward_scale", "calibrated"), kwargs.pop("reward_clip", None)
     paid = model.scale(task, *scale)  # what does not fit is said before anything is played
@@ -202,8 +203,10 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
         bare: Any = gym.make(env, checkpoint=None, **kwargs).unwrapped  # a live reward looks, too
     except TypeError as error:
         raise TrainingError(f"cannot make {env} with {kwargs}: {error}") from error
-    check_preprocessing(bare.preprocessing, model.config.preprocessing.get(task, {}), task)
-    bare.close()
+    try:
+        check_preprocessing(bare.preprocessing, model.config.preprocessing.get(task, {}), task)
+    finally:
+        bare.close()
 
     def relabel(frames: np.ndarray) -> np.ndarray:
         return model.scaled(model.log_prob(frames[None], task)[0], task, *scale)

@@ -75,7 +75,10 @@ def play(job: Job) -> dict[str, Any]:
         _ENVS[key] = suite.make(job.task, observation="state")
     env, training = _ENVS[key], job.behaviour == "diverse"
     if suite.demonstrate is not None and job.behaviour in DEMONSTRATED:
-        episode, note = suite.demonstrate(env, job.seed), "demonstration"
+        try:
+            episode, note = suite.demonstrate(env, job.seed), "demonstration"
+        except RuntimeError as error:  # the planner gave up: another seed may do
+            return {"seed": job.seed, "return": None, "steps": 0, "kept": False, "note": str(error)}
     else:
         episode, note = _played(job, suite, env)
     kept = not training or suite.is_good(job.task, episode)
@@ -212,6 +215,11 @@ def _check(suite: str, task: str, behaviour: str) -> None:
         raise UnknownTask(f"'{behaviour}' is nothing that suite '{suite}' can show")
     if task not in found.tasks:
         raise UnknownTask(f"unknown {suite} task {task!r}; expected one of {sorted(found.tasks)}")
+    if behaviour in BY_EXPERT and not found.has_expert(task):
+        raise UnknownTask(
+            f"{suite} task '{task}' has no expert: `viper-gym train` takes a folder of your own "
+            f"videos, `collect` records behaviours that need none; not '{behaviour}'"
+        )
 
 
 def _workers(workers: int | Workers) -> AbstractContextManager[Workers]:
@@ -245,7 +253,7 @@ class Result(NamedTuple):
 def expert_results(
     task: str, episodes: int, first_seed: int = 900_000, suite: str = "dmc"
 ) -> list[Result]:
-    """A suite's expert over seeds that nothing else uses."""
+    """A suite's expert over seeds that neither training nor calibration uses."""
     family = find_suite(suite)
     made = family.make(task, observation="state")
     env, expert = by_vectors(made), family.expert(task, made)

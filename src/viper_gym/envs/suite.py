@@ -76,6 +76,8 @@ class Suite:
     """whether anybody plays it"""
     demonstrate: Callable[[Any, int], Episode] | None = None
     """(the environment, a seed) to an episode of an expert who does not act on states"""
+    view_fields: tuple[str, ...] = ()
+    """what of a `View` can be chosen; empty: all of it"""
     stops: bool = True
     """whether an agent can bring the whole picture to rest (in games others go on playing)"""
 
@@ -99,7 +101,6 @@ def _dmc_expert(task: str, env: Any) -> Policy:
     if dmc_task(task).oracle_return is None:
         raise UnknownTask(
             f"dmc task '{task}' has no expert: `viper-gym train` takes a folder of your own videos"
-            ", `collect` records behaviours that need none"
         )
     if task == "pendulum_swingup":
         return PendulumScript()
@@ -176,6 +177,7 @@ SUITES = {
         facts=lambda task: {},
         lacks=(EMPTY, "graded", "stop"),  # the planner neither errs nor takes over
         demonstrate=lambda env, seed: env.record_demo(seed),
+        view_fields=("image_size", "render_quality"),
     ),
     "robosuite": Suite(
         "robosuite",
@@ -207,6 +209,7 @@ SUITES = {
         facts=_atari_facts,
         mask=game_mask,
         lacks=(EMPTY, "small"),  # a button is pressed or not
+        view_fields=("image_size",),
         stops=False,
     ),
 }

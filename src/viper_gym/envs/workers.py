@@ -104,7 +104,7 @@ class RayCluster:
         """Side by side, each job on one CPU.
 
         Raises:
-            TrainingError: a worker, or its machine, was lost again and again.
+            TrainingError: Ray could not play it (a worker lost again and again, no memory, …).
         """
         remote = self._ray.remote(num_cpus=1, max_retries=ATTEMPTS)(function)
         for reference in [remote.remote(job) for job in jobs]:
@@ -114,7 +114,7 @@ class RayCluster:
                 raise error.cause from error  # a full disk keeps its errno there only
             except self._ray.exceptions.RayError as error:
                 raise TrainingError(
-                    f"Ray lost a worker {ATTEMPTS} times: {error}. What is done is kept; run again"
+                    f"Ray could not play an episode: {error}. What is done is kept; run again"
                 ) from error
 
     @property

@@ -222,7 +222,7 @@ class Loop:
         try:
             state = torch.load(self._state_path, map_location="cpu", weights_only=True)
             saved = json.loads(state["settings"])
-        except (RuntimeError, UnpicklingError, EOFError, KeyError, TypeError) as error:
+        except (RuntimeError, UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
             raise TrainingError(
                 f"{self._state_path} is damaged or foreign: {error!r}. Train anew without resume, "
                 "or in another folder"

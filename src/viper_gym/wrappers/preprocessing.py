@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 from viper_gym.errors import PreprocessingMismatch
+from viper_gym.types import RESIZED
 
 
 def check_preprocessing(actual: dict[str, Any] | None, recorded: dict[str, Any], task: str) -> None:
@@ -20,9 +21,8 @@ def check_preprocessing(actual: dict[str, Any] | None, recorded: dict[str, Any],
     """
     if actual is None:
         return
-    if not recorded and "fovy" in actual:
-        names = ("camera", "fovy", "render_quality", "action_repeat")
-        shown = ", ".join(f"{name} {actual[name]}" for name in names)
+    if "fovy" in actual and not recorded.keys() - {RESIZED}:
+        shown = ", ".join(f"{name} {value}" for name, value in actual.items())
         warnings.warn(
             f"this checkpoint does not say how its videos of '{task}' were drawn, this environment "
             f"draws with {shown}. If they had another view, make the environment with that "

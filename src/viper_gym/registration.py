@@ -64,7 +64,7 @@ def make(
         hold: steps (frames) for which the agent's action is held; every frame is scored, and the
             rewards are summed.
         view: what of the task's own view to draw otherwise (fields of `envs.tasks.View`: camera,
-            fovy, image_size, …), for a checkpoint whose videos were.
+            fovy, image_size, …; games have their size only), for a checkpoint whose videos were.
         env_kwargs: what else the suite's environment takes (RLBench: robot="sawyer").
         render_mode: "rgb_array" or None.
         reward: arguments of `ViperRewardWrapper` (bonus, beta, reward_scale, dtype, …).

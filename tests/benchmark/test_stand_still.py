@@ -45,6 +45,19 @@ def test_the_stopped_half_of_a_clip_is_its_last_picture():
     assert (np.sort(clips.shuffled, 1) == np.sort(clips.real, 1)).all()
 
 
+def test_who_stops_when_all_is_done_has_not_stopped_half_way():
+    episode = lively(video(np.arange(FRAMES) % 8 * 2.0))
+    every = moving_clips([episode], span=8, length=10)
+    episode.meta["success_steps"] = FRAMES // 2
+    early = moving_clips([episode], span=8, length=10, until_solved=True)
+    assert every is not None and early is not None and every.stops[0] == (0, 7)
+    last = FRAMES - 1 - FRAMES // 2
+    assert sorted(early.stops) == sorted(stop for stop in every.stops if stop[1] <= last)
+    assert len(early.stops) < len(every.stops)
+    kept = moving_clips([episode], span=8, length=10)  # the audit's clips are as they were
+    assert kept is not None and kept.stops == every.stops
+
+
 def test_an_episode_of_just_a_clips_length_is_a_clip():
     clips = moving_clips([lively(video(np.arange(18) % 8 * 2.0))], span=8, length=10)
     assert clips is not None and len(clips.real) == 1

@@ -56,22 +56,31 @@ class StandStill:
     """expert above frozen, by the number of steps since the picture stopped (1, 2, …)"""
 
 
-def moving_clips(experts: list[Episode], span: int, length: int = CLIP) -> Clips | None:
-    """Clips of `span + length` frames in which the last `length` move; None if there are none."""
+def moving_clips(
+    experts: list[Episode], span: int, length: int = CLIP, until_solved: bool = False
+) -> Clips | None:
+    """Clips of `span + length` frames in which the last `length` move; None if there are none.
+
+    Args:
+        until_solved: leave out those that would be stopped where the task is solved already
+            (episodes tell for how many steps, "success_steps", which are taken to be their last):
+            who moves on then has done what he is paid for.
+    """
     rng = np.random.default_rng(0)
     real, frozen, shuffled, stops = [], [], [], []
     for index, episode in enumerate(experts):
         frames = episode.frames
         for start in range(0, len(frames) - span - length + 1, 4 * CLIP):
-            clip = frames[start : start + span + length]
-            if not _moves(clip[span:]):
+            clip, stop = frames[start : start + span + length], start + span - 1
+            unsolved = len(frames) - 1 - int(episode.meta.get("success_steps", 0))
+            if not _moves(clip[span:]) or (until_solved and stop > unsolved):
                 continue
             real.append(clip)
             frozen.append(
                 np.concatenate([clip[:span], np.repeat(clip[span - 1 : span], length, 0)])
             )
             shuffled.append(clip[rng.permutation(len(clip))])
-            stops.append((index, start + span - 1))
+            stops.append((index, stop))
     if not real:
         return None
     pick = rng.permutation(len(real))[:MOST]
@@ -100,7 +109,7 @@ def shares_against_frozen_and_shuffled(
 def stand_still(model: VideoRewardModel, task: str, experts: list[Episode]) -> StandStill | None:
     """What stopping does, step by step; None where no clip moves for long enough."""
     span = _span(model)
-    clips = moving_clips(experts, span, span + CLIP // 2)
+    clips = moving_clips(experts, span, span + CLIP // 2, until_solved=True)
     if clips is None:
         return None
     real, frozen = (model.log_prob(c, task)[:, span:] for c in (clips.real, clips.frozen))

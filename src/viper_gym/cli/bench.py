@@ -67,9 +67,9 @@ class Bench:
     """likelihood: the methods; wrappers: one vector wrapper against a wrapper an environment;
     agents: the parts of a step of both agents, on the first of `tasks`; environments: step and
     reset of every id with a checkpoint of its own (or of `tasks`), scored by that; still: what
-    experts earn beside pictures of them that stopped, for each of `checkpoints`; mask: what
-    random play in a game earns by the points it has lost, for `checkpoints` whose videos had the
-    score hidden or not"""
+    experts earn beside pictures of them that stopped before the task was solved, for each of
+    `checkpoints`; mask: what random play in a game earns by the points it has lost, for
+    `checkpoints` whose videos had the score hidden or not"""
     size: Literal["paper-dmc", "paper-atari", "bundle"] = "bundle"
     """what is timed: a network of the paper's size, or the checkpoint"""
     checkpoint: str = "dmc"

@@ -102,7 +102,7 @@ def _draw_levels_by_age(axis: Axes, audit: TaskAudit) -> None:
     axis.set_xticks(range(len(bands)), bands)
     axis.set_xlabel("age of the episode (steps)")
     axis.set_ylabel("nats a frame")
-    axis.legend(fontsize=8, ncols=2)
+    axis.legend(fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def stand_still_figure(found: dict[str, list[StandStill]], path: Path) -> None:

@@ -261,6 +261,13 @@ def test_demonstrations_and_cheap_behaviours_are_collected(simulator, tmp_path, 
     assert [(line["kept"], line["note"]) for line in lines] == [
         (False, "no path"), (True, "demonstration")
     ]  # fmt: skip
+
+    def closed(env, seed):
+        raise SimulatorUnavailable("no display")
+
+    monkeypatch.setitem(SUITES, "rlbench", replace(suite, demonstrate=closed))
+    with pytest.raises(SimulatorUnavailable):  # which no other seed would mend
+        collect(TASK, "expert", 2, tmp_path, first_seed=4, workers=0, suite="rlbench")
     with pytest.raises(UnknownTask, match="nothing that suite 'rlbench' can show"):
         collect(TASK, "graded", 1, tmp_path, first_seed=0, workers=0, suite="rlbench")
     with pytest.raises(UnknownTask, match="planner"):

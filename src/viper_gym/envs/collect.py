@@ -22,9 +22,9 @@ from viper_gym.data.masks import write_mask
 from viper_gym.data.rollout import record_episode
 from viper_gym.envs.behaviours import BY_EXPERT, EMPTY, plan_episode
 from viper_gym.envs.drawn_env import DrawnEnv
-from viper_gym.envs.suite import Suite, find_suite
+from viper_gym.envs.suite import Suite, find_suite, no_expert
 from viper_gym.envs.workers import InProcess, Processes, Workers
-from viper_gym.errors import UNWRITABLE, TrainingError, UnknownTask
+from viper_gym.errors import UNWRITABLE, TrainingError, UnknownTask, ViperGymError
 from viper_gym.types import Policy
 
 SEED_RANGE = (
@@ -77,6 +77,8 @@ def play(job: Job) -> dict[str, Any]:
     if suite.demonstrate is not None and job.behaviour in DEMONSTRATED:
         try:
             episode, note = suite.demonstrate(env, job.seed), "demonstration"
+        except ViperGymError:
+            raise
         except RuntimeError as error:  # the planner gave up: another seed may do
             return {"seed": job.seed, "return": None, "steps": 0, "kept": False, "note": str(error)}
     else:
@@ -216,10 +218,7 @@ def _check(suite: str, task: str, behaviour: str) -> None:
     if task not in found.tasks:
         raise UnknownTask(f"unknown {suite} task {task!r}; expected one of {sorted(found.tasks)}")
     if behaviour in BY_EXPERT and not found.has_expert(task):
-        raise UnknownTask(
-            f"{suite} task '{task}' has no expert: `viper-gym train` takes a folder of your own "
-            f"videos, `collect` records behaviours that need none; not '{behaviour}'"
-        )
+        raise no_expert(suite, task)
 
 
 def _workers(workers: int | Workers) -> AbstractContextManager[Workers]:

@@ -91,6 +91,14 @@ def _ends_like_the_oracle(task: str, episode: Episode) -> bool:
     return bool(tail >= KEEP_SHARE * expert)
 
 
+def no_expert(suite: str, task: str) -> UnknownTask:
+    """What to raise where nobody plays a task."""
+    return UnknownTask(
+        f"{suite} task '{task}' has no expert: `viper-gym train` takes a folder of your own "
+        "videos, `collect` records behaviours that need none"
+    )
+
+
 def _dmc_facts(task: str) -> dict[str, float]:
     spec = dmc_task(task)
     own = {} if spec.oracle_return is None else {"oracle_return": spec.oracle_return}
@@ -99,9 +107,7 @@ def _dmc_facts(task: str) -> dict[str, float]:
 
 def _dmc_expert(task: str, env: Any) -> Policy:
     if dmc_task(task).oracle_return is None:
-        raise UnknownTask(
-            f"dmc task '{task}' has no expert: `viper-gym train` takes a folder of your own videos"
-        )
+        raise no_expert("dmc", task)
     if task == "pendulum_swingup":
         return PendulumScript()
     if task.startswith("reacher"):

@@ -77,7 +77,7 @@ DMC_TASKS: dict[str, DMCTask] = {
     "walker_walk": DMCTask("walker", "walk", 751, 944, episodes=160),
     "acrobot_swingup": DMCTask("acrobot", "swingup", 731, None),
     "manipulator_bring_ball": DMCTask("manipulator", "bring_ball", 242, None),
-    # the camera of the paper's videos: the others stay behind or lose it
+    # the camera of the paper's videos
     "quadruped_run": DMCTask("quadruped", "run", 951, None, View(camera=2)),
     "quadruped_walk": DMCTask("quadruped", "walk", 975, None, View(camera=2)),
 }

@@ -252,12 +252,30 @@ def test_relabelled_rewards_equal_live_ones(options):
         rewards.append(reward)
     live.close()
     assert relabel(np.stack(frames)) == pytest.approx(np.array(rewards), abs=1e-3, rel=1e-3)
-    for wrong, message in (("CartPole-v1", "viper/ ids only"), (env_id, "bonus, hold belong")):
+    for wrong, message in (("CartPole-v1", "viper/ ids only"), (env_id, "hold belong")):
         with pytest.raises(TrainingError, match=message):
-            _relabeller(wrong, {"bonus": "rnd", "hold": 4})
+            _relabeller(wrong, {"hold": 4})
     for other in ({"action_repeat": 8}, {"render_quality": "full"}):
         with pytest.raises(PreprocessingMismatch, match=next(iter(other))):
             _relabeller(env_id, other)
+
+
+def test_relabelled_runs_explore_by_rnd(tmp_path):
+    out, env_id = tmp_path / "run", "viper/dmc-cup_catch-v0"
+    options = ["--num-envs", "2", "--learning-starts", "80", "--log-every", "110"]
+    options += ["--gradient-steps", "0.01", "--buffer-size", "4000", "--eval-episodes", "1"]
+    command = ["train", "agent", "--env", env_id, "--relabel", "--out", str(out)]
+    steps = ["--total-timesteps", "110"]  # episodes of 50 steps, and one that only resets
+    given = ["bonus", "rnd", "beta", "0.5", "max_episode_steps", "50"]
+    done = viper(*command, *steps, *options, "--env-kwargs", *given)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = {k: v for x in open(out / "metrics.jsonl") for k, v in json.loads(x).items()}
+    assert 0 < told["train/bonus_return"] <= 0.5 * 5 * 50
+    assert told["train/viper/task_return"] >= 0 and np.isfinite(told["train/return"])
+    state = torch.load(out / "state.pt", weights_only=True)
+    assert state["bonus"]["memory"]["added"] == 108
+    refused = viper(*command, "--env-kwargs", "bonus", "disagreement")
+    assert refused.returncode == 2 and "use rnd, dreamer's own" in refused.stderr
 
 
 def test_ends_under_relabelled_rewards_are_told_of_once():

@@ -17,6 +17,7 @@ _PUBLIC = {
     "ViperVectorRewardWrapper": "viper_gym.wrappers.vector",
     "VideoRewardModel": "viper_gym.likelihood.reward_model",
     "BonusRewardWrapper": "viper_gym.wrappers.bonus",
+    "BonusVectorRewardWrapper": "viper_gym.wrappers.vector_bonus",
     "RND": "viper_gym.bonus.rnd",
     "Disagreement": "viper_gym.bonus.disagreement",
 }

@@ -26,7 +26,7 @@ class Sweeps:
     least_steps = 2
 
     def __init__(self, push: float = 1.0):
-        self.push, self.rewards, self.seen = push, [], []
+        self.push, self.rewards, self.seen, self.before = push, [], [], []
 
     def player(self, num_envs, deterministic=False):
         return lambda frames, first: np.full((len(frames), 1), self.push, np.float32)
@@ -37,6 +37,7 @@ class Sweeps:
     def update(self, batch):
         self.rewards.append(batch.rewards)
         self.seen.append(batch.next_observations)
+        self.before.append(batch.observations)
         return {"loss": 0.0}
 
     def imagined(self, replay, rng):
@@ -64,7 +65,8 @@ def plain(n: int) -> SyncVectorEnv:
 
 def trainer(out, agent=None, relabel=None, total=300, made_of=None, **changes) -> Trainer:
     envs = changes.pop("make_envs", plain)
-    more = {"made_of": made_of, "make_eval_envs": changes.pop("make_eval_envs", None)}
+    more = {"made_of": made_of, "add_rewards": changes.pop("add_rewards", False)}
+    more |= {"make_eval_envs": changes.pop("make_eval_envs", None)}
     options: dict = {"num_envs": 3, "learning_starts": 60, "log_every": 60, "eval_every": 150}
     options["replay"] = ReplayConfig(2000)
     config = TrainerConfig(out=out, total_timesteps=total, **{**options, **changes})
@@ -98,6 +100,43 @@ def test_relabelled_runs_go_on_after_a_stop(tmp_path):
     again.run()
     for rewards, following in zip(agent.rewards, agent.seen, strict=True):
         assert np.array_equal(rewards, _column(following))
+
+
+class CountsSteps(VectorWrapper):
+    """Its rewards tell which step of an episode it is: 1000, 2000, …, 0 where it only resets."""
+
+    def reset(self, **kwargs):
+        self._steps, self._over = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
+        return self.env.reset(**kwargs)
+
+    def step(self, actions):
+        seen, _, terminated, truncated, info = self.env.step(actions)
+        self._steps = np.where(self._over, 0, self._steps + 1)
+        self._over = terminated | truncated
+        return seen, 1000.0 * self._steps, terminated, truncated, info
+
+
+def test_bonuses_of_the_same_steps_are_added_to_relabelled_rewards(tmp_path):
+    counted = {"make_envs": lambda n: CountsSteps(plain(n)), "add_rewards": True}
+    counted["make_eval_envs"] = plain
+    trainer(tmp_path, relabel=brightness, total=160, **counted).run()  # stops inside episodes
+    agent = Sweeps()
+    again = trainer(tmp_path, agent, brightness, total=400, resume=True, **counted)
+    known = again.replay.steps_known
+    again.save()  # labels what the first run labelled: nothing to add
+    assert again.replay.steps_known == known
+    again.run()
+    learned = np.concatenate(agent.rewards)
+    steps, dots = np.divmod(learned, 1000)
+    assert np.array_equal(dots, np.concatenate([_column(x) for x in agent.seen]))
+    assert set(steps) == set(range(1, STEPS + 1))
+    before = np.concatenate([_column(x) for x in agent.before])
+    starts = set(before[steps == 1])
+    assert len(starts) == 2 < len(set(before[steps == 2]))  # every first step is from a start
+    told = {name: value for line in lines(tmp_path) for name, value in line.items()}
+    assert told["train/bonus_return"] == pytest.approx(1000 * STEPS * (STEPS + 1) / 2)
+    assert told["train/return"] < 1000 and told["eval/return"] < 1000
+    assert "train/task_return" not in told and told["eval/task_return"] < 5
 
 
 def test_what_a_run_was_made_of_is_compared_before_anything_is_touched(tmp_path):

@@ -19,6 +19,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from viper_gym.agents.actions import ActionCodec
 from viper_gym.agents.evaluation import Player, play_episodes
+from viper_gym.agents.labels import LaterRewards, Relabel
 from viper_gym.agents.replay import FrameReplay, ReplayConfig
 from viper_gym.agents.run_log import Means, RunLog, at_end
 from viper_gym.errors import UNWRITABLE, TrainingError, require_positive
@@ -53,8 +54,6 @@ class Agent(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-Relabel = Callable[[np.ndarray], np.ndarray]
-"""frames of an episode, uint8 (T, H, W, 3) from its first -> rewards of its steps (T - 1,)"""
 MakeAgent = Callable[[tuple[int, int, int], ActionCodec], Agent]
 """(frame shape (H, W, 3), actions) -> agent"""
 
@@ -107,7 +106,9 @@ class Trainer:
             at the beginning and every second.
         film: called with (frames (T, H, W, 3), file stem) after an evaluation.
         relabel: rewards for finished episodes in the replay, instead of the environment's, which
-            are logged as "task_return" and not learned from; "return" is always of what is.
+            are logged as "task_return" and not learned from; "return" is of what is.
+        add_rewards: the training environments' rewards are an exploration bonus: they are added to
+            the relabelled ones, and logged as "bonus_return"; "return" is without them.
         make_eval_envs: as `make_envs`, for evaluations; leave an exploration bonus out, which would
             begin anew in each. None takes `make_envs`.
         made_of: what else a resumed run must share (environment, settings of the agent, …): plain
@@ -126,12 +127,14 @@ class Trainer:
         on_progress: Callable[[int, int, dict[str, float]], None] = lambda *_: None,
         film: Callable[[np.ndarray, Path], None] = lambda *_: None,
         relabel: Relabel | None = None,
+        add_rewards: bool = False,
         make_eval_envs: MakeEnvs | None = None,
         made_of: dict[str, Any] | None = None,
     ):
-        self.config, self._relabel, self._made_of = config, relabel, made_of or {}
+        self.config, self._made_of = config, made_of or {}
         # of the environments' rewards; "return" is of those that are learned from
         self._returned = "return" if relabel is None else "task_return"
+        self._returned_in_training = "bonus_return" if add_rewards else self._returned
         self._make_eval_envs = make_eval_envs or make_envs
         self._on_progress, self._film = on_progress, film
         try:
@@ -160,6 +163,9 @@ class Trainer:
             config.out / "replay",
             labels_later=relabel is not None,
         )
+        self._labels: LaterRewards | None = None
+        if relabel is not None:
+            self._labels = LaterRewards(self.replay, relabel, config.num_envs, add_rewards)
         if saved is not None:
             self._load(saved)
 
@@ -200,15 +206,15 @@ class Trainer:
             played = time.perf_counter()
             self.replay.add(frames, first, actions, rewards, terminated)
             # environments whose episode had ended were only reset by this step
-            if self._relabel is not None:
-                for i in np.flatnonzero(over):  # whose last frame has just been added
-                    means.add({"return": self._label(int(i))})
+            if self._labels is not None:
+                for episode_return in self._labels.step(rewards, first, over):
+                    means.add({"return": episode_return})
             labelled = time.perf_counter()
             returns = np.where(over, 0.0, returns + rewards)
             # a copy: environments may write their next observations into the same memory
             first, frames, over = over, np.array(following), (terminated | truncated) & ~over
             for i in np.flatnonzero(over):
-                means.add(at_end(infos, int(i)) | {self._returned: returns[i]})
+                means.add(at_end(infos, int(i)) | {self._returned_in_training: returns[i]})
             self.step += n
             if self._can_learn():
                 due += n * self._updates_per_step
@@ -246,25 +252,15 @@ class Trainer:
     def _every(self, interval: int) -> bool:
         return self.step // interval > (self.step - self.config.num_envs) // interval
 
-    def _label(self, env: int) -> float:
-        """Reward the newest episode of an environment; gives its return."""
-        assert self._relabel is not None
-        frames = self.replay.newest_episode(env)
-        if len(frames) < 2:
-            return 0.0
-        rewards = self._relabel(frames)
-        self.replay.set_rewards(env, rewards)
-        return float(np.sum(rewards))
-
     def _evaluate(self) -> None:
         envs = self._make_eval_envs(self.config.eval_episodes)
         player = self.agent.player(envs.num_envs, deterministic=True)
         seed = self.config.seed + EVALUATION_SEEDS
         means, episodes = play_episodes(player, envs, self._actions, seed, self._returned)
         envs.close()
-        if self._relabel is not None:
+        if self._labels is not None:
             for frames in episodes:
-                means.add({"return": float(np.sum(self._relabel(frames)))})
+                means.add({"return": float(np.sum(self._labels.relabel(frames)))})
         figures = means.take("eval")
         self._write(figures)
         self._film(episodes[0], self.config.out / f"eval_{self.step:08d}")
@@ -300,9 +296,9 @@ class Trainer:
             "bonus": None if self._bonus() is None else self._bonus().state_dict(),
         }
         temporary = self._state.with_suffix(".tmp")
-        if self._relabel is not None:  # a resumed run begins new episodes: these end here
+        if self._labels is not None:  # a resumed run begins new episodes: these end here
             for env in range(self.config.num_envs):
-                self._label(env)
+                self._labels.label(env)
         try:
             torch.save(state, temporary)
             self.replay.save()

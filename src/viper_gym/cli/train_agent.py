@@ -24,7 +24,8 @@ IDS = "viper/"
 
 if TYPE_CHECKING:
     from viper_gym.agents.actions import ActionCodec
-    from viper_gym.agents.trainer import Agent, Relabel
+    from viper_gym.agents.labels import Relabel
+    from viper_gym.agents.trainer import Agent, MakeEnvs
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class AgentTraining:
     bonus rnd beta 0.5 reward_clip calibrated"""
     relabel: bool = False
     """score whole episodes in the replay when they end, with the batch engine (the authors' way),
-    instead of every step in the environment: the same rewards, later; for viper/ ids"""
+    instead of every step in the environment: the same rewards, later; for viper/ ids. A bonus is
+    computed at every step all the same"""
     trainer: tyro.conf.OmitArgPrefixes[TrainerConfig] = field(default_factory=TrainerConfig)
     drq: DrQConfig = field(default_factory=DrQConfig)
     dreamer: DreamerConfig = field(default_factory=DreamerConfig)
@@ -94,21 +96,25 @@ def train_agent(config: AgentTraining) -> Path:
         video_gif(frames, stem.with_suffix(".gif"))
 
     kwargs, relabel, negative = _decode(config.env_kwargs), None, False
+    bonus: dict[str, Any] = {}
     if config.env.startswith(IDS) and config.device != "auto":
         kwargs.setdefault("device", config.device)
     if config.relabel:
+        bonus = _apart(kwargs)
         relabel, kwargs, negative = _relabeller(config.env, kwargs)
     envs = partial(make_envs, config.env, kwargs)
     plain = {k: v for k, v in kwargs.items() if k not in ("bonus", "beta")}
     evaluated = partial(make_envs, config.env, plain) if config.env.startswith(IDS) else envs
+    played = partial(_played, envs, bonus, negative)
     with bar:
         trainer = Trainer(
             config.trainer,
-            (lambda n: TellsOfEnds(envs(n))) if negative else envs,
+            played,
             announced,
             on_progress,
             film,
             relabel,
+            add_rewards=bool(bonus),
             make_eval_envs=evaluated,
             made_of=_made_of(config),
         )
@@ -185,11 +191,11 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
     spec = gym.registry.get(env)
     if spec is None or not env.startswith(IDS):
         raise TrainingError(f"--relabel knows the task of viper/ ids only, got {env}")
-    live = sorted(kwargs.keys() & {"bonus", "beta", "task_reward_weight", "hold"})
+    live = sorted(kwargs.keys() & {"task_reward_weight", "hold"})
     if live:
         raise TrainingError(
             f"--relabel rewards finished episodes; {', '.join(live)} belong to a live reward: "
-            "leave them out (dreamer has --dreamer.bonus of its own)"
+            "leave them out"
         )
     suite, task = spec.kwargs["suite"], spec.kwargs["task"]
     checkpoint, revision = kwargs.pop("checkpoint", OWN), kwargs.pop("revision", None)
@@ -212,6 +218,40 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
         return model.scaled(model.log_prob(frames[None], task)[0], task, *scale)
 
     return relabel, {**kwargs, "checkpoint": None}, paid.can_be_negative
+
+
+def _apart(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Take the bonus out of an environment's arguments; empty without one.
+
+    Raises:
+        TrainingError: a bonus that rests on the tokenizer, which relabelling asks at ends only.
+    """
+    bonus: dict[str, Any] = {k: kwargs.pop(k) for k in ("bonus", "beta") if k in kwargs}
+    if bonus.get("bonus") == "disagreement":
+        raise TrainingError(
+            "with --relabel the tokenizer, which bonus disagreement rests on, sees finished "
+            "episodes only: use rnd, dreamer's own --dreamer.bonus, or leave --relabel out"
+        )
+    return bonus if bonus.get("bonus") is not None else {}
+
+
+def _played(envs: MakeEnvs, bonus: dict[str, Any], negative: bool, number: int) -> VectorEnv:
+    """The environments of training under relabelled rewards: their own are the bonus alone.
+
+    Raises:
+        TrainingError: not a bonus.
+    """
+    from viper_gym.wrappers.vector_bonus import BonusVectorRewardWrapper
+
+    made = envs(number)
+    if negative:
+        made = TellsOfEnds(made)
+    if not bonus:
+        return made
+    try:
+        return BonusVectorRewardWrapper(made, **bonus, task_reward_weight=0.0)
+    except (TypeError, ValueError) as error:
+        raise TrainingError(str(error)) from error
 
 
 def make_envs(env: str, kwargs: dict[str, Any], number: int) -> VectorEnv:

@@ -13,7 +13,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from viper_gym.types import STEP_INFO
-from viper_gym.wrappers.vector import autoreset_mode, said_of_frames
+from viper_gym.wrappers.vector import said_of_frames
+from viper_gym.wrappers.vector_frames import autoreset_mode
 
 
 class HoldAction(gym.Wrapper, gym.utils.RecordConstructorArgs):

@@ -208,7 +208,7 @@ def test_the_view_of_a_task_may_be_another_one(make):
     env.close()
     with pytest.raises(PreprocessingMismatch, match=r"fovy.*60\.0.*None"):
         make("viper/dmc-cup_catch-v0", view={"fovy": None})
-    with pytest.raises(TypeError, match="unexpected keyword argument 'zoom'"):
+    with pytest.raises(TypeError, match="can be chosen, not zoom"):
         make("viper/dmc-cup_catch-v0", view={"zoom": 2})
     with pytest.raises(TypeError, match="of a view of atari image_size can be chosen, not fovy"):
         make("viper/atari-pong-v0", checkpoint=None, view={"fovy": 20.0})

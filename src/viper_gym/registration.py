@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gymnasium as gym
-
-if TYPE_CHECKING:
-    from viper_gym.envs.suite import Suite
-    from viper_gym.envs.tasks import View
 
 OWN = "auto"  # stands for the suite's own bundles in `checkpoints.json`
 
@@ -75,6 +70,7 @@ def make(
             also where "auto" finds none.
         DependencyNotInstalled, RenderingUnavailable: the simulator, or its drawing, is missing.
     """
+    from viper_gym.envs.drawing import chosen_view
     from viper_gym.envs.suite import find_suite
     from viper_gym.wrappers.hold import HoldAction
     from viper_gym.wrappers.single import ViperRewardWrapper
@@ -85,7 +81,7 @@ def make(
     env: Any = found.make(
         task,
         observation,
-        view=_viewed(found, task, view) if view else None,
+        view=chosen_view(found, task, view) if view else None,
         render_quality=render_quality,
         action_repeat=action_repeat,
         render_mode=render_mode,
@@ -176,21 +172,6 @@ def make_vec(
             envs.close()
             raise
     return envs if hold == 1 else HoldActionVector(envs, hold)
-
-
-def _viewed(suite: Suite, task: str, view: dict[str, Any]) -> View:
-    from viper_gym.envs.tasks import View
-
-    refused = sorted(view.keys() - set(suite.view_fields or view))
-    if refused:
-        raise TypeError(
-            f"of a view of {suite.name} {', '.join(suite.view_fields)} can be chosen, not "
-            f"{', '.join(refused)}"
-        )
-    own = suite.tasks[task].view if task in suite.tasks else View()
-    # a camera that is named is meant, where the task's own view has a free one
-    free = {"free_camera": None} if "camera" in view else {}
-    return replace(own, **{**free, **view})
 
 
 def own_of(suite: str, task: str) -> str:

@@ -238,7 +238,7 @@ def test_a_task_without_an_expert_leaves_no_folder(tmp_path):
 def test_one_environment_is_open_at_a_time(tmp_path):
     for task in ("cartpole_swingup", "cup_catch", "cartpole_swingup"):
         [path] = collect(task, "zero", 1, tmp_path / task, first_seed=7, workers=0)
-        assert list(_ENVS) == [("dmc", task)]
+        assert [key[:2] for key in _ENVS] == [("dmc", task)]
         path.unlink()
 
 

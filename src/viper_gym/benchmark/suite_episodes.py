@@ -7,9 +7,12 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from viper_gym.benchmark.still import STILL, Episodes
+from viper_gym.checkpoints.bundle import BundleConfig
 from viper_gym.data.episodes import Episode
+from viper_gym.data.videos import resized
 from viper_gym.envs.behaviours import EMPTY
 from viper_gym.envs.collect import SEED_RANGE, collect
+from viper_gym.envs.drawing import OWN_DRAWING, Drawing, recorded_drawing
 from viper_gym.envs.suite import find_suite
 from viper_gym.envs.workers import InProcess, Processes
 
@@ -63,6 +66,7 @@ def suite_episodes(
     workers: int = 2,
     on_episode: Callable[[], None] = lambda: None,
     suite: str = "dmc",
+    drawing: Drawing = OWN_DRAWING,
 ) -> Episodes:
     """Behaviour -> episodes of a task; files already in `folder` are used again."""
     # Starting a process costs as much as an episode, so all behaviours share them.
@@ -79,8 +83,29 @@ def suite_episodes(
                     workers=pool,
                     suite=suite,
                     on_episode=lambda line: on_episode(),
+                    drawing=drawing,
                 )
             ]
             for behaviour, count in counts.items()
             if behaviour not in find_suite(suite).lacks
         }
+
+
+def episodes_as_trained(
+    config: BundleConfig,
+    task: str,
+    counts: dict[str, int],
+    folder: Path,
+    first_seed: int,
+    workers: int = 2,
+    on_episode: Callable[[], None] = lambda: None,
+    suite: str = "dmc",
+) -> Episodes:
+    """`suite_episodes`, drawn (and resized) as a bundle says its videos were."""
+    recorded = config.preprocessing.get(task, {})
+    drawing = recorded_drawing(find_suite(suite), task, recorded)
+    found = suite_episodes(task, counts, folder, first_seed, workers, on_episode, suite, drawing)
+    return {
+        behaviour: [resized(episode, config.tokenizer.image_size) for episode in episodes]
+        for behaviour, episodes in found.items()
+    }

@@ -130,7 +130,7 @@ class Bench:
 
     def _wrappers(self) -> None:
         from viper_gym.benchmark.batching import measure_batching
-        from viper_gym.benchmark.suite_episodes import AUDIT_SEED, suite_episodes
+        from viper_gym.benchmark.suite_episodes import AUDIT_SEED, episodes_as_trained
         from viper_gym.likelihood.reward_model import VideoRewardModel
 
         rows = []
@@ -141,8 +141,8 @@ class Bench:
                     self.checkpoint, task=self.tasks, device=self.device, dtype=dtype
                 )
                 task, suite = next(iter(self._suites(model.tasks).items()))
-                found = suite_episodes(
-                    task, {"random": 1}, self.out, AUDIT_SEED, workers=0, suite=suite
+                found = episodes_as_trained(
+                    model.config, task, {"random": 1}, self.out, AUDIT_SEED, workers=0, suite=suite
                 )
                 frames = found["random"][0].frames
                 for envs in sizes:
@@ -220,7 +220,7 @@ class Bench:
     def _still(self) -> None:
         from viper_gym.benchmark.figures import stand_still_figure
         from viper_gym.benchmark.stand_still import StandStill, stand_still
-        from viper_gym.benchmark.suite_episodes import AUDIT_SEED, suite_episodes
+        from viper_gym.benchmark.suite_episodes import AUDIT_SEED, episodes_as_trained
         from viper_gym.likelihood.reward_model import VideoRewardModel
         from viper_gym.models.context import ContextPolicy
 
@@ -234,8 +234,9 @@ class Bench:
             tasks = self.tasks or model.tasks
             with progress(f"score {checkpoint}", len(tasks)) as tick:
                 for task in tasks:
-                    experts = suite_episodes(
-                        task, count, self.out / "episodes", AUDIT_SEED, suite=self.suite
+                    folder = self.out / "episodes"
+                    experts = episodes_as_trained(
+                        model.config, task, count, folder, AUDIT_SEED, suite=self.suite
                     )["expert"]
                     row = stand_still(model, task, experts)
                     found.setdefault(checkpoint, []).extend([row] if row else [])
@@ -291,7 +292,7 @@ class Bench:
         print(f"nats a frame, random play of {task}; picture: {self.out / 'mask.png'}")
 
     def _likelihood(self) -> None:
-        from viper_gym.benchmark.suite_episodes import AUDIT_SEED, suite_episodes
+        from viper_gym.benchmark.suite_episodes import AUDIT_SEED, episodes_as_trained
         from viper_gym.benchmark.throughput import (
             agreement,
             measure,
@@ -320,8 +321,8 @@ class Bench:
             with progress("agreement", len(chosen)) as tick:
                 for task, suite in chosen.items():
                     counts = {"expert": 3, "graded": 3}
-                    found = suite_episodes(
-                        task, counts, self.out, AUDIT_SEED, workers=0, suite=suite
+                    found = episodes_as_trained(
+                        bundle.config, task, counts, self.out, AUDIT_SEED, workers=0, suite=suite
                     )
                     experts, others = found["expert"][1:], found["expert"][:1] + found["graded"]
                     agreements[task] = agreement(bundle, task, experts, others, self.device)

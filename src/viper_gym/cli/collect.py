@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from viper_gym.cli.progress import console, progress
+from viper_gym.cli.values import decode_values
 from viper_gym.errors import TrainingError, require_positive
 
 if TYPE_CHECKING:
+    from viper_gym.envs.drawing import Drawing
     from viper_gym.envs.suite import Suite
 
 
@@ -29,6 +31,14 @@ class Collect:
     episodes: int | None = None
     """a task; for 'diverse', episodes that reach the return threshold. If left out, the
     suite's own number"""
+    view: dict[str, str] = field(default_factory=dict)
+    """what of a task's own view to draw otherwise (camera, fovy, image_size, render_quality, …),
+    names and values: camera 1 fovy null. `train` records it, `evaluate` draws alike, and
+    gym.make(ID, checkpoint="FOLDER", view={…}) has to"""
+    action_repeat: int | None = None
+    """control steps a frame; the task's own if left out"""
+    env_kwargs: dict[str, str] = field(default_factory=dict)
+    """what else the suite's environment takes (rlbench: robot sawyer)"""
     out: Path = Path("data")
     seed: int = 100_000
     """first seed; training uses 100000…, calibration 200000…, the audit 300000…"""
@@ -38,7 +48,7 @@ class Collect:
     """ray plays on all CPUs of a Ray cluster (extra "ray"), whose machines share `out`"""
 
     def __post_init__(self) -> None:
-        require_positive(episodes=self.episodes)
+        require_positive(episodes=self.episodes, action_repeat=self.action_repeat)
         if self.workers < 0:
             raise TrainingError(
                 f"workers: expected processes, or 0 to play in this, got {self.workers}"
@@ -56,6 +66,7 @@ class Collect:
             episodes = self.episodes
             if episodes is None:
                 episodes = suite.training_episodes(task)
+            drawing = self._drawing(suite, task)
             with progress(f"{task} {self.behaviour}", episodes) as tick:
                 paths = collect(
                     task,
@@ -67,8 +78,18 @@ class Collect:
                     suite=self.suite,
                     on_episode=partial(_tick_if_kept, tick),
                     on_resume=tick.start_at,
+                    drawing=drawing,
                 )
             print(f"{task}: {len(paths)} episodes in {paths[0].parent}")
+
+    def _drawing(self, suite: Suite, task: str) -> Drawing:
+        from viper_gym.envs.drawing import Drawing, chosen_view
+
+        try:
+            view = chosen_view(suite, task, decode_values(self.view)) if self.view else None
+        except TypeError as error:
+            raise TrainingError(f"--view: {error}") from error
+        return Drawing(view, self.action_repeat, tuple(decode_values(self.env_kwargs).items()))
 
     def _all_of(self, suite: Suite) -> tuple[str, ...]:
         from viper_gym.envs.behaviours import BY_EXPERT

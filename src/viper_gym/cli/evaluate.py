@@ -22,7 +22,8 @@ class Evaluate:
     """suite alias, bundle folder or Hub repository; if left out, all that serve the suite (dmc), or
     its `--tasks`"""
     suite: Literal["dmc", "metaworld", "robosuite", "atari", "rlbench"] | None = None
-    """collect the episodes from this suite (that of the checkpoint's tasks if left out) …"""
+    """collect the episodes from this suite (that of the checkpoint's tasks if left out), seen as
+    the checkpoint's videos were …"""
     episodes: Path | None = None
     """… or read them from this folder: <task>/<behaviour>/<videos>, 'expert' at least"""
     agents: Path | None = None
@@ -192,7 +193,7 @@ def audit_checkpoint(
     agents: Path | None = None,
 ) -> dict[str, Any]:
     from viper_gym.benchmark.report import folder_source, run_audit, with_agents
-    from viper_gym.benchmark.suite_episodes import suite_episodes, unreachable
+    from viper_gym.benchmark.suite_episodes import episodes_as_trained, unreachable
     from viper_gym.checkpoints.index import audited_tasks
     from viper_gym.likelihood.reward_model import VideoRewardModel
 
@@ -205,8 +206,8 @@ def audit_checkpoint(
         if folder is not None:
             source = folder_source(folder, model.image_size)
         else:
-            source = lambda task: suite_episodes(  # noqa: E731
-                task, counts, out / "episodes", seed, workers, tick, suite
+            source = lambda task: episodes_as_trained(  # noqa: E731
+                model.config, task, counts, out / "episodes", seed, workers, tick, suite
             )
         if agents is not None:
             source = with_agents(source, agents, model.image_size)
@@ -231,7 +232,7 @@ def calibrate_checkpoint(
     from viper_gym.benchmark.audit import audit_task
     from viper_gym.benchmark.calibration import calibrate, context_offsets, with_bounds
     from viper_gym.benchmark.report import folder_source, with_agents
-    from viper_gym.benchmark.suite_episodes import suite_episodes, unreachable
+    from viper_gym.benchmark.suite_episodes import episodes_as_trained, unreachable
     from viper_gym.checkpoints.bundle import read_config, write_config
     from viper_gym.checkpoints.index import audited_tasks
     from viper_gym.checkpoints.resolve import resolve_to_write
@@ -255,7 +256,8 @@ def calibrate_checkpoint(
                 source = folder_source(options.episodes, model.image_size)
             else:
                 source = partial(
-                    suite_episodes,
+                    episodes_as_trained,
+                    config,
                     counts=counts,
                     folder=options.out / "calibration",
                     first_seed=seed,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from viper_gym.agents.drq.agent import DrQConfig
 from viper_gym.agents.replay import FrameReplay
 from viper_gym.agents.trainer import TrainerConfig
 from viper_gym.cli.progress import console
+from viper_gym.cli.values import decode_values
 from viper_gym.errors import TrainingError, ViperGymError
 
 IDS = "viper/"
@@ -95,7 +95,7 @@ def train_agent(config: AgentTraining) -> Path:
     def film(frames: np.ndarray, stem: Path) -> None:
         video_gif(frames, stem.with_suffix(".gif"))
 
-    kwargs, relabel, negative = _decode(config.env_kwargs), None, False
+    kwargs, relabel, negative = decode_values(config.env_kwargs), None, False
     bonus: dict[str, Any] = {}
     if config.env.startswith(IDS) and config.device != "auto":
         kwargs.setdefault("device", config.device)
@@ -261,13 +261,3 @@ def make_envs(env: str, kwargs: dict[str, Any], number: int) -> VectorEnv:
         if isinstance(error, ViperGymError):
             raise
         raise TrainingError(f"cannot make {number} x {env} with {kwargs}: {error}") from error
-
-
-def _decode(kwargs: dict[str, str]) -> dict[str, Any]:
-    decoded: dict[str, Any] = {}
-    for name, text in kwargs.items():
-        try:
-            decoded[name] = json.loads(text)
-        except json.JSONDecodeError:
-            decoded[name] = text
-    return decoded

@@ -45,7 +45,7 @@ def read_video(path: Path, image_size: int | None = None) -> Episode:
         VideoDataError: unreadable, or no frame in it.
     """
     if path.suffix.lower() == ".npz":
-        return _resized(Episode.load(path), image_size)
+        return resized(Episode.load(path), image_size)
     try:
         pictures = _pictures(path) if path.is_dir() else _movie(path)
         # each at once: a movie at its own size may not fit in memory
@@ -66,7 +66,8 @@ def read_video(path: Path, image_size: int | None = None) -> Episode:
     )
 
 
-def _resized(episode: Episode, size: int | None) -> Episode:
+def resized(episode: Episode, size: int | None) -> Episode:
+    """The episode at another square size, in pixels (`meta` says what from); None keeps its own."""
     frames = episode.frames
     pictures = frames.ndim == 4 and frames.dtype == np.uint8 and frames.shape[-1] == 3
     if size is None or not pictures or frames.shape[1:3] == (size, size):

@@ -21,6 +21,7 @@ from viper_gym.data.masks import NAME as MASK
 from viper_gym.data.masks import write_mask
 from viper_gym.data.rollout import record_episode
 from viper_gym.envs.behaviours import BY_EXPERT, EMPTY, plan_episode
+from viper_gym.envs.drawing import OWN_DRAWING, Drawing
 from viper_gym.envs.drawn_env import DrawnEnv
 from viper_gym.envs.suite import Suite, find_suite, no_expert
 from viper_gym.envs.workers import InProcess, Processes, Workers
@@ -36,7 +37,7 @@ _BATCH, _BATCH_A_WORKER = 8, 4
 
 DEMONSTRATED = ("expert", "diverse")  # behaviours that `Suite.demonstrate` stands for
 
-_ENVS: dict[tuple[str, str], DrawnEnv] = {}
+_ENVS: dict[tuple[str, str, Drawing], DrawnEnv] = {}
 _EXPERTS: dict[tuple[str, str], Policy] = {}
 
 
@@ -63,16 +64,17 @@ class Job:
     seed: int
     folder: str
     suite: str = "dmc"
+    drawing: Drawing = OWN_DRAWING
 
 
 def play(job: Job) -> dict[str, Any]:
     """Play one episode in this process; save it unless it is rejected; return its index line."""
-    suite, key = find_suite(job.suite), (job.suite, job.task)
+    suite, key = find_suite(job.suite), (job.suite, job.task, job.drawing)
     if key not in _ENVS:  # one environment a process: GL contexts are costly
         _EXPERTS.clear()
         while _ENVS:
             _ENVS.popitem()[1].close()
-        _ENVS[key] = suite.make(job.task, observation="state")
+        _ENVS[key] = job.drawing.make(suite, job.task)
     env, training = _ENVS[key], job.behaviour == "diverse"
     if suite.demonstrate is not None and job.behaviour in DEMONSTRATED:
         try:
@@ -136,6 +138,7 @@ def collect(
     suite: str = "dmc",
     on_episode: Callable[[dict[str, Any]], None] = lambda line: None,
     on_resume: Callable[[int], None] = lambda kept: None,
+    drawing: Drawing = OWN_DRAWING,
 ) -> list[Path]:
     """Collect until `episodes` are kept; returns their files, in the order of seeds.
 
@@ -146,11 +149,13 @@ def collect(
         workers: processes, 0 plays in this one; or `Workers`, for several calls.
         on_episode: called with each new index line, for progress.
         on_resume: called once, with the number of episodes that are there already.
+        drawing: how the task is seen, and its actions held.
 
     Raises:
         UnknownTask: no such suite or task, or a behaviour that the suite lacks.
         TrainingError: more than 90 % of 40 or more episodes were rejected, nothing can be
-            written, or workers die again and again.
+            written, workers die again and again, the folder has episodes of another drawing, or
+            the environment cannot be made by this one.
     """
     _check(suite, task, behaviour)  # before a folder of that name is left for training to find
     folder = out / task / behaviour
@@ -164,10 +169,12 @@ def collect(
     tried = sum(seed in ours for seed in done)
     kept = sum(line["kept"] for seed, line in done.items() if seed in ours)
 
+    _check_drawing(folder, [s for s in done if s in ours and done[s]["kept"]], suite, task, drawing)
+
     def jobs() -> Iterator[Job]:
         for seed in ours:
             if seed not in done:
-                yield Job(task, behaviour, seed, str(folder.resolve()), suite)
+                yield Job(task, behaviour, seed, str(folder.resolve()), suite, drawing)
         raise TrainingError(
             f"{task}: seeds {first_seed} to {ours.stop - 1} are used up, and {kept} of {episodes} "
             "episodes were kept: begin with an earlier seed"
@@ -219,6 +226,19 @@ def _check(suite: str, task: str, behaviour: str) -> None:
         raise UnknownTask(f"unknown {suite} task {task!r}; expected one of {sorted(found.tasks)}")
     if behaviour in BY_EXPERT and not found.has_expert(task):
         raise no_expert(suite, task)
+
+
+def _check_drawing(folder: Path, seeds: list[int], suite: str, task: str, drawing: Drawing) -> None:
+    """A folder that is gone on with must not hold two ways of looking at a task."""
+    if not seeds:
+        return
+    recorded = Episode.load(_file(folder, seeds[0])).meta
+    different = drawing.differences(find_suite(suite), task, recorded)
+    if different:
+        raise TrainingError(
+            f"{folder} has episodes that were recorded with {'; '.join(different)}: use another "
+            "folder (--out)"
+        )
 
 
 def _workers(workers: int | Workers) -> AbstractContextManager[Workers]:

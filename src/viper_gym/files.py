@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 
-def set_aside(checkpoint: Path, log: Path) -> None:
-    """Rename what an earlier run left to NAME.previous: a new one that was not meant loses nothing.
+def set_aside(checkpoint: Path, *patterns: str) -> None:
+    """Move what an earlier run left into the folder `previous` beside its checkpoint.
 
-    One of each is kept. Nothing happens where there is no checkpoint: such a log is of a run that
-    did not come to one, and would replace that of the last which did.
+    A new run that was not meant loses nothing, and its pictures do not mix with old ones. One
+    earlier run is kept. Nothing happens where there is no checkpoint: such files are of a run that
+    did not come to one, and would replace those of the last which did.
+
+    Args:
+        checkpoint: moved last, so that an interrupted move is made up for by the next.
+        patterns: of names beside it, as `Path.glob` takes them.
     """
-    if checkpoint.exists():
-        for path in (log, checkpoint):
-            if path.exists():
-                os.replace(path, path.with_name(f"{path.name}.previous"))
+    if not checkpoint.exists():
+        return
+    folder = checkpoint.parent
+    found = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+    shutil.rmtree(folder / "previous", ignore_errors=True)
+    (folder / "previous").mkdir()
+    for path in [*found, checkpoint]:
+        os.replace(path, folder / "previous" / path.name)

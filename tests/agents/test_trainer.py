@@ -369,9 +369,15 @@ def test_environments_may_write_into_the_observations_they_gave(tmp_path):
 def test_a_forgotten_resume_keeps_the_old_checkpoint(tmp_path):
     trainer(tmp_path, total=160).run()
     before = (tmp_path / "state.pt").read_bytes(), lines(tmp_path)
+    (tmp_path / "eval_00000150.gif").write_text("old")
+    (tmp_path / "previous").mkdir()
+    (tmp_path / "previous" / "state.pt").write_text("older")
     trainer(tmp_path, total=60).run()
-    assert (tmp_path / "state.pt.previous").read_bytes() == before[0]
-    old = (tmp_path / "metrics.jsonl.previous").read_text().splitlines()
+    assert (tmp_path / "previous" / "eval_00000150.gif").read_text() == "old"
+    assert not (tmp_path / "eval_00000150.gif").exists()
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 1  # the new run's alone
+    assert (tmp_path / "previous" / "state.pt").read_bytes() == before[0]
+    old = (tmp_path / "previous" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(x) for x in old] == before[1]
     assert json.loads((tmp_path / "settings.json").read_text())["num_envs"] == 3
 

@@ -93,9 +93,9 @@ def test_a_forgotten_resume_keeps_the_old_checkpoint(tmp_path):
     before = (tmp_path / "state.pt").read_bytes()
     with pytest.raises(KeyboardInterrupt):
         Loop(config(tmp_path), "run", Settings()).run(Counts(killed_at=1))
-    assert (tmp_path / "state.pt.previous").read_bytes() == before
+    assert (tmp_path / "previous" / "state.pt").read_bytes() == before
     assert not (tmp_path / "state.pt").exists()
-    assert len((tmp_path / "metrics.jsonl.previous").read_text().splitlines()) == 5
+    assert len((tmp_path / "previous" / "metrics.jsonl").read_text().splitlines()) == 5
 
 
 @pytest.mark.parametrize("content", [b"nothing of the kind", b""])

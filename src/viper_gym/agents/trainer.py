@@ -27,6 +27,7 @@ from viper_gym.files import set_aside
 
 MOSTLY_STILL = 0.9  # share of the later steps
 SHOWN_EVERY = 1.0  # seconds between calls of `on_progress` without figures
+PICTURES = ("eval_*", "imagined_*", "curves.png")  # beside the checkpoint
 EVALUATION_SEEDS = 2**30  # from here on: none that training comes to
 MakeEnvs = Callable[[int], VectorEnv]
 
@@ -153,7 +154,7 @@ class Trainer:
         self._shown = -np.inf
         self._rng = np.random.default_rng(config.seed)
         if saved is None:  # what an earlier run left is another run's
-            set_aside(self._state, config.out / "metrics.jsonl")
+            set_aside(self._state, "metrics.jsonl", "tensorboard", *PICTURES)
             (config.out / "replay" / "replay.json").unlink(missing_ok=True)
         self.replay = FrameReplay(
             config.replay,

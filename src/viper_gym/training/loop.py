@@ -139,7 +139,7 @@ class Loop:
         if c.resume and self._state_path.exists():
             self._load(trainable)
         else:  # another run's, which a kill before the first checkpoint must not go on with
-            set_aside(self._state_path, c.out / "metrics.jsonl")
+            set_aside(self._state_path, "metrics.jsonl", "tensorboard", "samples")
         self._cut_log()
         writer = SummaryWriter(str(c.out / "tensorboard"), purge_step=self.step)
         start, saved, begun = time.monotonic(), time.monotonic(), self._elapsed

@@ -274,6 +274,10 @@ def test_relabelled_runs_explore_by_rnd(tmp_path):
     assert told["train/viper/task_return"] >= 0 and np.isfinite(told["train/return"])
     state = torch.load(out / "state.pt", weights_only=True)
     assert state["bonus"]["memory"]["added"] == 108
+    longer = ["--total-timesteps", "130", "--resume"]
+    assert viper(*command, *longer, *options, "--env-kwargs", *given).returncode == 0
+    state = torch.load(out / "state.pt", weights_only=True)
+    assert state["bonus"]["memory"]["added"] == 128  # what is new is known as before
     refused = viper(*command, "--env-kwargs", "bonus", "disagreement")
     assert refused.returncode == 2 and "use rnd, dreamer's own" in refused.stderr
 

@@ -1,6 +1,7 @@
 """The model card: metadata that the Hub reads, and text that is true of the bundle."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from huggingface_hub import ModelCard
@@ -64,3 +65,30 @@ def test_nothing_is_claimed_of_models_made_of_other_videos(preprocessing):
     assert card.data.license == "unknown"
     assert "not recorded" in card.text and "scripts" not in card.text
     assert ModelCard(model_card(config, license="cc0-1.0")).data.license == "cc0-1.0"
+
+
+def test_the_usage_draws_as_the_bundles_videos_were_drawn():
+    config = replace(read_config(resolve("dmc")), evaluation={})
+    task = config.tasks[0]
+    said = {
+        "image_size": 84,
+        "camera": 1,
+        "fovy": None,
+        "action_repeat": 4,
+        "resized_from": [84, 84],
+    }
+    mine = replace(config, preprocessing={task: said})
+    usage = model_card(mine).split("```python\n")[1].split("```")[0]
+    checked = usage.replace("folder/of/this/bundle", "FOLDER").split("env = ")[1]
+    made = eval(checked, {"gym": SimpleNamespace(make=lambda *a, **k: (a, k))})
+    assert made == (
+        (f"viper/dmc-{task}-v0",),
+        {
+            "checkpoint": "FOLDER",
+            "view": {"image_size": 84, "camera": 1, "fovy": None, "see_through": []},
+            "action_repeat": 4,
+        },
+    )
+    rlbench = {"image_size": 64, "camera": "front", "fovy": None, "robot": "sawyer"}
+    usage = model_card(replace(config, preprocessing={task: rlbench}))
+    assert "    view={'image_size': 64},\n    env_kwargs={'robot': 'sawyer'},\n)" in usage

@@ -2,15 +2,18 @@
 
 from dataclasses import replace
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 from conftest import random_video_model, toy_bundle
 from viper_gym.benchmark.suite_episodes import episodes_as_trained
 from viper_gym.data.episodes import Episode
+from viper_gym.envs.behaviours import Held, plan_episode
 from viper_gym.envs.collect import collect
-from viper_gym.envs.drawing import Drawing, chosen_view, recorded_drawing
+from viper_gym.envs.drawing import OWN_DRAWING, Drawing, chosen_view, recorded_drawing
 from viper_gym.envs.suite import SUITES, find_suite
+from viper_gym.envs.tasks import View
 from viper_gym.errors import TrainingError
 
 DMC = find_suite("dmc")
@@ -55,10 +58,9 @@ def test_what_a_suites_own_environments_say_makes_them_again(suite):
     [
         (Drawing(env_kwargs=(("robot", "sawyer"),)), "cannot make dmc cup_catch: .*'robot'"),
         (Drawing(action_repeat=0), "action_repeat must be at least 1, got 0"),
-        (
-            Drawing(chosen_view(DMC, "cup_catch", {"render_quality": "best"})),
-            "render_quality must be 'fast' or 'full', got 'best'",
-        ),
+        (Drawing(View(camera=7)), "cannot make dmc cup_catch: .*7"),
+        (Drawing(View(see_through=("nothing",))), "cannot make dmc cup_catch: .*nothing"),
+        (Drawing(env_kwargs=(("view", 1),)), "multiple values for keyword argument 'view'"),
     ],
 )
 def test_what_an_environment_does_not_take_is_a_named_error(tmp_path, drawing, message):
@@ -75,3 +77,66 @@ def test_audits_draw_and_resize_as_a_bundle_records(tmp_path):
     assert episode.frames.shape == (251, 16, 16, 3)  # 1000 control steps, the toy's 16 pixels
     assert episode.meta["camera"] == 1 and episode.meta["resized_from"] == [24, 24]
     assert "see_through" not in episode.meta
+    assert not (tmp_path / "pointmass_easy").exists()  # bundles of another view share the folder
+    config = replace(config, preprocessing={"pointmass_easy": {"resized_from": [32, 32]}})
+    [episode] = episodes_as_trained(config, "pointmass_easy", **options)["zero"]
+    assert episode.meta["image_size"] == 32 and episode.frames.shape[1] == 16
+
+
+def test_lengths_and_thresholds_follow_the_action_repeat(tmp_path):
+    slow, [usual] = (
+        Drawing(action_repeat=10),
+        collect("cup_catch", "diverse", 1, tmp_path / "own", first_seed=100_003, workers=0),
+    )
+    usual = Episode.load(usual)
+    graded = plan_episode("stop", Held(2), 2, 3, DMC.recipe.scaled(0.2))
+    assert graded.length == 100 and graded.policy._at <= 30
+    assert DMC.recipe.scaled(1.0) == DMC.recipe
+    options = {"first_seed": 300_000, "workers": 0, "drawing": slow}
+    [expert] = collect("cup_catch", "expert", 1, tmp_path / "slow", **options)
+    expert = Episode.load(expert)
+    assert len(expert.frames) == 101
+    assert DMC.is_good("cup_catch", expert) == (expert.rewards[-40:].mean() >= 0.8 * 9.74)
+    for share, good in ((0.75, False), (0.85, True)):
+        rewards = np.full(100, share * 10 * 0.974, np.float32)
+        assert DMC.is_good("cup_catch", replace(expert, rewards=rewards)) == good
+    assert usual.meta["action_repeat"] == 2
+
+
+@pytest.mark.parametrize(
+    ("view", "message"),
+    [
+        ({"image_size": 0}, "image_size must be a number of pixels, got 0"),
+        ({"image_size": "big"}, "image_size must be"),
+        ({"camera": None}, "camera must be the number of a camera, got None"),
+        ({"camera": -1}, "camera must be"),
+        ({"fovy": 0}, "fovy must be degrees"),
+        ({"fovy": {"a": 1}}, "fovy must be"),
+        ({"free_camera": [1, 2]}, "free_camera must be six numbers"),
+        ({"see_through": "target"}, "see_through must be a list of names"),
+    ],
+)
+def test_views_that_nothing_can_be_drawn_with(view, message):
+    with pytest.raises(ValueError, match=message):
+        chosen_view(DMC, "cup_catch", view)
+
+
+def test_what_a_drawing_gives_to_ids():
+    view = chosen_view(DMC, "cup_catch", {"camera": 0, "fovy": None})
+    options = Drawing(view, 4).options(DMC)
+    assert options["view"]["fovy"] is None and options["action_repeat"] == 4
+    env = gym.make("viper/dmc-cup_catch-v0", checkpoint=None, **options)
+    said = env.unwrapped.preprocessing
+    assert said["fovy"] is None and said["action_repeat"] == 4
+    env.close()
+    pong = find_suite("atari")
+    assert Drawing(pong.tasks["pong"].view).options(pong) == {"view": {"image_size": 64}}
+    assert OWN_DRAWING.options(DMC) == {}
+    assert OWN_DRAWING.is_own(DMC, "cup_catch") and not Drawing(view).is_own(DMC, "cup_catch")
+
+
+def test_another_robot_is_another_drawing():
+    rlbench = find_suite("rlbench")
+    said = {"robot": "sawyer", "image_size": 64}
+    assert OWN_DRAWING.differences(rlbench, "take_umbrella", said) == ["robot sawyer, not panda"]
+    assert not Drawing(env_kwargs=(("robot", "sawyer"),)).differences(rlbench, "a", said)

@@ -8,17 +8,18 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from conftest import CodedEnv
 from viper_gym import BonusRewardWrapper, BonusVectorRewardWrapper
 from viper_gym.errors import FrameMismatch
+from viper_gym.wrappers.frames import FrameInInfo
 
 
 class Change:
-    """The bonus is how much brighter the step made the picture; remembers what it learned from."""
+    """The bonus tells both pictures of a step, and what was done; counts what it learned from."""
 
     def __init__(self):
         self.learned = 0
 
     def compute(self, transition):
         now, before = (x.reshape(len(x), -1).mean(1) for x in (transition.frame, transition[0]))
-        return (now - before + transition.action.argmax(1)).astype(np.float32)
+        return (now - 0.25 * before + transition.action.argmax(1)).astype(np.float32)
 
     def update(self, transition):
         self.learned += len(transition.frame)
@@ -63,7 +64,8 @@ def test_numbers_are_those_of_single_environments(mode, weight):
         _, rewards, terminated, truncated, info = envs.step(np.zeros(2, np.int64))
         for i in range(2):
             if info["_viper/bonus"][i]:
-                of_env = {k: v[i] for k, v in info.items() if info.get(f"_{k}", [False] * 2)[i]}
+                ours = [k for k in info if k.startswith("viper/") and info[f"_{k}"][i]]
+                of_env = {k: info[k][i] for k in ours}
                 told[i].append((rewards[i], of_env))
             else:
                 assert rewards[i] == 0 and mode == AutoresetMode.NEXT_STEP
@@ -74,12 +76,28 @@ def test_numbers_are_those_of_single_environments(mode, weight):
         assert len({round(reward, 3) for reward, _ in expected}) > 1
         for (reward, info), (other, of_other) in zip(got, expected, strict=False):
             assert reward == pytest.approx(other)
-            ours = {k: v for k, v in info.items() if k.startswith("viper/")}
-            assert ours == pytest.approx(of_other)
+            assert info == pytest.approx(of_other)
     assert bonus.learned == sum(len(rows) for rows in told)
 
 
-def test_frames_inside_infos_are_left_out_and_small_ones_refused():
+@pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+def test_frames_in_infos_and_rendered_ones_give_the_same_and_are_kept_back(mode):
+    told = []
+    for make in (lambda: Copying(3), lambda: FrameInInfo(Copying(3, pixels=False))):
+        envs = SyncVectorEnv([make] * 2, autoreset_mode=mode)
+        envs = BonusVectorRewardWrapper(envs, Change(), task_reward_weight=0.0)
+        infos = [envs.reset()[1]]
+        rewards = []
+        for _ in range(9):
+            _, reward, _, _, info = envs.step(np.zeros(2, np.int64))
+            rewards.append(reward)
+            infos += [info, info.get("final_info", {})]
+        assert not any(key.endswith("viper/frame") for info in infos for key in info)
+        told.append(np.array(rewards))
+    assert np.array_equal(told[0], told[1]) and len(np.unique(told[0])) > 1
+
+
+def test_small_frames_and_unknown_names_are_refused():
     envs = BonusVectorRewardWrapper(SyncVectorEnv([Copying] * 2))
     with pytest.raises(FrameMismatch, match=r"36 pixels.*16x16"):
         envs.reset()

@@ -152,6 +152,7 @@ class Trainer:
         self._updates_per_step = self.agent.updates_per_step if given is None else given
         self.step, self._seconds, self._best = 0, 0.0, -np.inf
         self._shown = -np.inf
+        self._saved_bonus: dict[str, Any] | None = None
         self._rng = np.random.default_rng(config.seed)
         if saved is None:  # what an earlier run left is another run's
             set_aside(self._state, "metrics.jsonl", "tensorboard", *PICTURES)
@@ -190,7 +191,7 @@ class Trainer:
         before = self._seconds
         (c.out / "settings.json").write_text(json.dumps(json.loads(self._settings()), indent=2))
         self._show()
-        frames = np.array(self._envs.reset(seed=c.seed + self.step)[0])
+        frames = self._begin()
         player = self.agent.player(n)
         first, over = np.ones(n, bool), np.zeros(n, bool)
         returns, due, means = np.zeros(n), 0.0, Means()
@@ -240,6 +241,14 @@ class Trainer:
         self._log.close()
         self._envs.close()
         return c.out
+
+    def _begin(self) -> np.ndarray:
+        """The first frames of all environments, uint8 (n, H, W, 3)."""
+        frames = np.array(self._envs.reset(seed=self.config.seed + self.step)[0])
+        if self._saved_bonus is not None:  # only now is every bonus made
+            self._bonus().load_state_dict(self._saved_bonus)
+            self._saved_bonus = None
+        return frames
 
     def _show(self) -> None:
         if time.monotonic() - self._shown > SHOWN_EVERY:
@@ -294,7 +303,7 @@ class Trainer:
             "settings": self._settings(),
             "best": float(self._best),
             "agent": self.agent.state_dict(),
-            "bonus": None if self._bonus() is None else self._bonus().state_dict(),
+            "bonus": self._saved_bonus or (self._bonus() and self._bonus().state_dict()),
         }
         temporary = self._state.with_suffix(".tmp")
         if self._labels is not None:  # a resumed run begins new episodes: these end here
@@ -350,8 +359,7 @@ class Trainer:
         return state
 
     def _load(self, state: dict[str, Any]) -> None:
-        if state.get("bonus") and self._bonus() is not None:
-            self._bonus().load_state_dict(state["bonus"])
+        self._saved_bonus = state.get("bonus")
         self.step, self._seconds = state["step"], state["seconds"]
         self._best = state.get("best", -np.inf)
         self._rng.bit_generator.state = json.loads(state["rng"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from hashlib import sha256
 from pathlib import Path
 
 from viper_gym.benchmark.still import STILL, Episodes
@@ -102,8 +103,10 @@ def episodes_as_trained(
     suite: str = "dmc",
 ) -> Episodes:
     """`suite_episodes`, drawn (and resized) as a bundle says its videos were."""
-    recorded = config.preprocessing.get(task, {})
-    drawing = recorded_drawing(find_suite(suite), task, recorded)
+    found_suite = find_suite(suite)
+    drawing = recorded_drawing(found_suite, task, config.preprocessing.get(task, {}))
+    if not drawing.is_own(found_suite, task):  # bundles that are compared may share the folder
+        folder = folder / f"drawn_{sha256(repr(drawing).encode()).hexdigest()[:8]}"
     found = suite_episodes(task, counts, folder, first_seed, workers, on_episode, suite, drawing)
     return {
         behaviour: [resized(episode, config.tokenizer.image_size) for episode in episodes]

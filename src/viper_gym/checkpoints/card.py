@@ -7,8 +7,9 @@ import json
 import re
 from typing import Any
 
-from viper_gym.checkpoints.bundle import BundleConfig
+from viper_gym.checkpoints.bundle import BundleConfig, read_config
 from viper_gym.checkpoints.index import CheckpointEntry, read_index
+from viper_gym.checkpoints.resolve import bundled_folder
 
 _COLUMNS = {
     "auroc_random": "AUROC random",
@@ -164,20 +165,40 @@ def _usage(config: BundleConfig, repo_id: str | None) -> list[str]:
         served = dict.fromkeys(row.tasks)
     task = next((t for t in config.tasks if t in served), config.tasks[0])
     checkpoint = repo_id or ("" if row else _FOLDER)  # an id's own is the bundle of its row
-    suites = [entry.suite for entry in read_index().values() if task in entry.tasks]
-    if suites:
-        chosen = f', checkpoint="{checkpoint}"' if checkpoint else ""
-        return [
-            "import gymnasium as gym, viper_gym",
-            "",
-            f'env = gym.make("viper/{suites[0]}-{task}-v0"{chosen})',
-        ]
+    entry = next((entry for entry in read_index().values() if task in entry.tasks), None)
+    if entry is not None:
+        env_id = f"viper/{entry.suite}-{task}-v0"
+        imports = ["import gymnasium as gym, viper_gym", ""]
+        if not checkpoint:
+            return [*imports, f'env = gym.make("{env_id}")']
+        drawn = _drawn(config.preprocessing.get(task, {}), entry, task)
+        given = [f'"{env_id}"', f'checkpoint="{checkpoint}"', *drawn]
+        if not drawn:
+            return [*imports, f"env = gym.make({', '.join(given)})"]
+        return [*imports, "env = gym.make(", *(f"    {x}," for x in given), ")"]
     return [
         "from viper_gym import ViperRewardWrapper",
         "",
         "# env: any Gymnasium environment with render_mode='rgb_array'",
         f'env = ViperRewardWrapper(env, "{repo_id or _FOLDER}", task="{task}")',
     ]
+
+
+def _drawn(recorded: dict[str, Any], entry: CheckpointEntry, task: str) -> list[str]:
+    """Arguments of an id that give frames like a bundle's videos; none where these are as those of
+    the suite's own bundle."""
+    own = read_config(bundled_folder(entry.alias)) if entry.bundled else None
+    if own is not None and own.preprocessing.get(task) == recorded:
+        return []
+    names = ["image_size", "render_quality"]
+    if not isinstance(recorded.get("camera"), str):  # else it cannot be chosen
+        names += ["camera", "fovy", "free_camera", "see_through"]
+        if "camera" in recorded:
+            recorded = {"see_through": [], **recorded}
+    view = {name: recorded[name] for name in names if name in recorded}
+    robot = {"robot": recorded["robot"]} if "robot" in recorded else None
+    given = {"view": view, "action_repeat": recorded.get("action_repeat"), "env_kwargs": robot}
+    return [f"{name}={value!r}" for name, value in given.items() if value]
 
 
 def _row(config: BundleConfig) -> CheckpointEntry | None:

@@ -36,14 +36,16 @@ def _ids(tasks: tuple[str, ...]) -> list[str]:
     return [by_task[task] for task in tasks or by_task if tasks or task in rewarded]
 
 
-def _kinds(env: str, checkpoint: str, device: str, dtype: str) -> dict[str, MakeEnvs]:
-    """What `measure_step` compares."""
+def _kinds(
+    env: str, checkpoint: str, drawn: dict[str, Any], device: str, dtype: str
+) -> dict[str, MakeEnvs]:
+    """What `measure_step` compares; `drawn` is how all are seen (`Drawing.options`)."""
     from viper_gym.cli.train_agent import make_envs
 
     kinds: dict[str, dict[str, Any]] = {
-        "physics": {"checkpoint": None, "observation": "state"},
-        "pixels": {"checkpoint": None},
-        "reward": {"checkpoint": checkpoint, "device": device, "dtype": dtype},
+        "physics": {"checkpoint": None, "observation": "state", **drawn},
+        "pixels": {"checkpoint": None, **drawn},
+        "reward": {"checkpoint": checkpoint, "device": device, "dtype": dtype, **drawn},
     }
     return {kind: partial(make_envs, env, kwargs) for kind, kwargs in kinds.items()}
 
@@ -165,10 +167,15 @@ class Bench:
         from viper_gym.checkpoints.bundle import read_config
         from viper_gym.checkpoints.resolve import resolve
         from viper_gym.cli.train_agent import AgentTraining, make_agent
+        from viper_gym.envs.drawing import recorded_drawing
+        from viper_gym.envs.suite import find_suite
         from viper_gym.likelihood.precision import resolve_device
 
-        task = (self.tasks or read_config(resolve(self.checkpoint, task=self.tasks)).tasks)[0]
+        config = read_config(resolve(self.checkpoint, task=self.tasks))
+        task = (self.tasks or config.tasks)[0]
         env = _ids((task,))[0]
+        suite = find_suite(gym.registry[env].kwargs["suite"])
+        drawn = recorded_drawing(suite, task, config.preprocessing.get(task, {})).options(suite)
         rows: list[dict[str, Any]] = []
         device = str(resolve_device(self.device))
         agents: tuple[Literal["drq", "dreamer"], ...] = ("drq", "dreamer")
@@ -178,7 +185,7 @@ class Bench:
                 if agent == "dreamer":
                     settings = replace(settings, dreamer=DreamerConfig(size=self.dreamer_size))
                 for dtype in self.dtype:
-                    envs = _kinds(env, self.checkpoint, self.device, dtype)
+                    envs = _kinds(env, self.checkpoint, drawn, self.device, dtype)
                     make = partial(make_agent, settings, device=device, precision=dtype)
                     cost = measure_step(envs, make, self.batch[0], self.seconds, tick)
                     name = f"dreamer ({self.dreamer_size})" if agent == "dreamer" else agent
@@ -267,17 +274,20 @@ class Bench:
     def _mask(self) -> None:
         from viper_gym.benchmark.figures import points_lost_figure
         from viper_gym.benchmark.score_mask import MANY, PointsLost, points_lost
-        from viper_gym.benchmark.suite_episodes import AUDIT_SEED, FULL_AUDIT, suite_episodes
+        from viper_gym.benchmark.suite_episodes import AUDIT_SEED, FULL_AUDIT, episodes_as_trained
         from viper_gym.likelihood.reward_model import VideoRewardModel
 
         task = next(iter(self.tasks), "pong")
         count = {"random": FULL_AUDIT["random"]}
-        episodes = suite_episodes(task, count, self.out / "episodes", AUDIT_SEED, suite="atari")
+        folder = self.out / "episodes"
         found: dict[str, PointsLost] = {}
         alone = "atari" if self.checkpoint == Bench.checkpoint else self.checkpoint
         with progress("score", len(self.checkpoints) or 1) as tick:
             for checkpoint in self.checkpoints or (alone,):
                 model = VideoRewardModel.from_pretrained(checkpoint, task=task, device=self.device)
+                episodes = episodes_as_trained(
+                    model.config, task, count, folder, AUDIT_SEED, suite="atari"
+                )
                 found[checkpoint] = points_lost(model, task, episodes["random"])
                 tick()
         if self.json:

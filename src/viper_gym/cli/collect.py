@@ -34,7 +34,7 @@ class Collect:
     view: dict[str, str] = field(default_factory=dict)
     """what of a task's own view to draw otherwise (camera, fovy, image_size, render_quality, …),
     names and values: camera 1 fovy null. `train` records it, `evaluate` draws alike, and
-    gym.make(ID, checkpoint="FOLDER", view={…}) has to"""
+    gym.make(ID, checkpoint="FOLDER", view={…}, action_repeat=…) has to"""
     action_repeat: int | None = None
     """control steps a frame; the task's own if left out"""
     env_kwargs: dict[str, str] = field(default_factory=dict)

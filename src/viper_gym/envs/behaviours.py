@@ -7,7 +7,7 @@ design: two prototypes did, and every agent found it).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +25,21 @@ class EpisodeRecipe:
     pushed_episode: int = 200
     push: tuple[int, int] = (30, 120)  # shortest, and longest plus one
     noise: tuple[float, ...] = (0.0, 0.0, 0.0, 0.1, 0.2, 0.4, 0.7)  # on training actions
+
+    def scaled(self, factor: float) -> EpisodeRecipe:
+        """The same time in `factor` as many steps."""
+
+        def steps(number: int) -> int:
+            return round(factor * number)
+
+        shortest = steps(self.push[0])
+        return replace(
+            self,
+            episode=max(1, steps(self.episode)),
+            skipped=steps(self.skipped),
+            pushed_episode=max(1, steps(self.pushed_episode)),
+            push=(shortest, max(shortest + 1, steps(self.push[1]))),
+        )
 
 
 DMC_RECIPE = EpisodeRecipe()

@@ -37,7 +37,7 @@ _BATCH, _BATCH_A_WORKER = 8, 4
 
 DEMONSTRATED = ("expert", "diverse")  # behaviours that `Suite.demonstrate` stands for
 
-_ENVS: dict[tuple[str, str, Drawing], DrawnEnv] = {}
+_ENVS: dict[tuple[str, str, str], DrawnEnv] = {}
 _EXPERTS: dict[tuple[str, str], Policy] = {}
 
 
@@ -69,7 +69,7 @@ class Job:
 
 def play(job: Job) -> dict[str, Any]:
     """Play one episode in this process; save it unless it is rejected; return its index line."""
-    suite, key = find_suite(job.suite), (job.suite, job.task, job.drawing)
+    suite, key = find_suite(job.suite), (job.suite, job.task, repr(job.drawing))
     if key not in _ENVS:  # one environment a process: GL contexts are costly
         _EXPERTS.clear()
         while _ENVS:
@@ -85,6 +85,7 @@ def play(job: Job) -> dict[str, Any]:
             return {"seed": job.seed, "return": None, "steps": 0, "kept": False, "note": str(error)}
     else:
         episode, note = _played(job, suite, env)
+    episode.meta.update(task=job.task, behaviour=job.behaviour, note=note, **env.preprocessing)
     kept = not training or suite.is_good(job.task, episode)
     line = {
         "seed": job.seed,
@@ -94,7 +95,6 @@ def play(job: Job) -> dict[str, Any]:
         "note": note,
     }
     if kept:
-        episode.meta.update(task=job.task, behaviour=job.behaviour, note=note, **env.preprocessing)
         episode.save(_file(Path(job.folder), job.seed))
     return line
 
@@ -106,10 +106,13 @@ def _played(job: Job, suite: Suite, env: DrawnEnv) -> tuple[Episode, str]:
         key = (job.suite, job.task)
         oracle = _EXPERTS.get(key) or _EXPERTS.setdefault(key, suite.expert(job.task, env))
     size = gym.spaces.flatdim(env.action_space)
-    plan = plan_episode(job.behaviour, oracle, size, job.seed, suite.recipe)
+    # all lengths are of the task's own action repeat
+    longer = suite.tasks[job.task].action_repeat / env.action_repeat
+    recipe = suite.recipe.scaled(longer)
+    plan = plan_episode(job.behaviour, oracle, size, job.seed, recipe)
     training = job.behaviour == "diverse"
-    if training:
-        plan.length = min(plan.length, suite.training_steps(job.task) or plan.length)
+    if training and (most := suite.training_steps(job.task)):
+        plan.length = min(plan.length, max(1, round(longer * most)))
     with env.nothing_in_view() if job.behaviour == EMPTY else nullcontext():
         episode = record_episode(
             by_vectors(env),
@@ -118,13 +121,17 @@ def _played(job: Job, suite: Suite, env: DrawnEnv) -> tuple[Episode, str]:
             length=plan.length,
             warmup=plan.warmup,
             warmup_steps=plan.warmup_steps,
-            settle=suite.settle if plan.expert_from is not None else None,
+            settle=_times(longer, suite.settle) if plan.expert_from is not None else None,
             settle_from=plan.expert_from or 0,
             rest=suite.rest,
             # what is learned from shows the coming to rest; what is scored, whole episodes
-            rest_steps=suite.rest_steps if training else suite.recipe.episode,
+            rest_steps=round(longer * suite.rest_steps) if training else recipe.episode,
         )
     return episode, plan.note
+
+
+def _times(factor: float, steps: int | None) -> int | None:
+    return None if steps is None else round(factor * steps)
 
 
 def collect(

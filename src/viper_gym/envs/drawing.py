@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from viper_gym.envs.drawn_env import DrawnEnv
 from viper_gym.envs.suite import Suite
 from viper_gym.envs.tasks import View
 from viper_gym.errors import TrainingError, ViperGymError
+from viper_gym.types import RESIZED
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,39 @@ class Drawing:
         Raises:
             TrainingError: it does not take one of the values.
         """
-        kwargs = {"view": self.view, "action_repeat": self.action_repeat, **dict(self.env_kwargs)}
+        more = dict(self.env_kwargs)
         try:
-            return suite.make(task, "state", **kwargs)
-        except (TypeError, ValueError) as error:
+            env = suite.make(
+                task, "state", view=self.view, action_repeat=self.action_repeat, **more
+            )
+            if self.view is not None:  # what it names is looked up at the first frame
+                env.reset(seed=0)
+                env.render()
+        except (TypeError, ValueError, LookupError) as error:
             if isinstance(error, ViperGymError):
                 raise
             raise TrainingError(f"cannot make {suite.name} {task}: {error}") from error
+        return env
+
+    def options(self, suite: Suite) -> dict[str, Any]:
+        """What gives `gym.make` of the suite's ids this drawing."""
+        view = {} if self.view is None else asdict(self.view)
+        chosen = {
+            "view": {k: v for k, v in view.items() if k in _view_fields(suite)},
+            "action_repeat": self.action_repeat,
+            "env_kwargs": dict(self.env_kwargs),
+        }
+        return {name: value for name, value in chosen.items() if value}
+
+    def is_own(self, suite: Suite, task: str) -> bool:
+        """Whether it draws as the suite's environments do by themselves."""
+        spec = suite.tasks[task]
+        more = dict(self.env_kwargs)
+        return (
+            self.view in (None, spec.view)
+            and self.action_repeat in (None, spec.action_repeat)
+            and {**suite.own_kwargs, **more} == suite.own_kwargs
+        )
 
     def differences(self, suite: Suite, task: str, recorded: Mapping[str, Any]) -> list[str]:
         """In what an episode that says this of itself was drawn otherwise: "camera 0, not 1"."""
@@ -42,7 +69,8 @@ class Drawing:
         view = self.view or (View() if spec is None else spec.view)
         repeat = self.action_repeat or (None if spec is None else spec.action_repeat)
         asked = {k: v for k, v in view.recorded().items() if k in _view_fields(suite)}
-        asked |= {**({} if repeat is None else {"action_repeat": repeat}), **dict(self.env_kwargs)}
+        asked |= {} if repeat is None else {"action_repeat": repeat}
+        asked |= {**suite.own_kwargs, **dict(self.env_kwargs)}
         keys = asked.keys() & recorded.keys()
         if "camera" in keys:  # who says where it looks from says these only where they are so
             keys |= (asked.keys() | recorded.keys()) & {"free_camera", "see_through"}
@@ -79,6 +107,9 @@ def recorded_drawing(suite: Suite, task: str, preprocessing: Mapping[str, Any]) 
     """What makes environments that look like a bundle's videos (`DrawnEnv.preprocessing`)."""
     known = _view_fields(suite)
     view = {name: value for name, value in preprocessing.items() if name in known}
+    height, width = preprocessing.get(RESIZED) or (0, 1)
+    if height == width:  # videos that say nothing else of themselves do that
+        view.setdefault("image_size", height)
     if "camera" in view:  # who says where it looks from says these only where they are so
         view = {"free_camera": None, "see_through": (), **view}
     robot = preprocessing.get("robot")

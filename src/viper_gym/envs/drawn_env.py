@@ -56,10 +56,6 @@ class DrawnEnv(gym.Env):
         self.view = view or spec.view
         if render_quality is not None:
             self.view = replace(self.view, render_quality=render_quality)
-        if self.view.render_quality not in ("fast", "full"):
-            raise ValueError(
-                f"render_quality must be 'fast' or 'full', got {self.view.render_quality!r}"
-            )
         self.action_repeat = spec.action_repeat if action_repeat is None else action_repeat
         if self.action_repeat < 1:
             raise ValueError(f"action_repeat must be at least 1, got {self.action_repeat}")

@@ -22,17 +22,12 @@ def configure_rendering(model: Any, view: View) -> None:
 
     "fast" leaves out shadows, multisampling and reflections, which software renderers spend
     nine tenths of a frame on.
-
-    Raises:
-        ValueError: unknown render quality.
     """
     if view.render_quality == "fast":
         model.vis.quality.shadowsize = 0
         model.vis.quality.offsamples = 0
         model.light_castshadow[:] = 0
         model.mat_reflectance[:] = 0
-    elif view.render_quality != "full":
-        raise ValueError(f"render_quality must be 'fast' or 'full', got {view.render_quality!r}")
     model.vis.global_.offwidth = view.image_size
     model.vis.global_.offheight = view.image_size
     if view.fovy is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,8 @@ class Suite:
     """(the environment, a seed) to an episode of an expert who does not act on states"""
     view_fields: tuple[str, ...] = ()
     """what of a `View` can be chosen; empty: all of it"""
+    own_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    """what its environments are made with if nothing is said, and record"""
     stops: bool = True
     """whether an agent can bring the whole picture to rest (in games others go on playing)"""
 
@@ -86,7 +88,7 @@ def _ends_like_the_oracle(task: str, episode: Episode) -> bool:
     assert episode.rewards is not None
     spec = dmc_task(task)
     assert spec.oracle_return is not None  # an expert has played
-    expert = spec.oracle_return / 1000 * spec.action_repeat  # a step
+    expert = spec.oracle_return / 1000 * episode.meta["action_repeat"]  # a step
     tail = episode.rewards[-int(len(episode.rewards) * KEEP_TAIL) :].mean()
     return bool(tail >= KEEP_SHARE * expert)
 
@@ -184,6 +186,7 @@ SUITES = {
         lacks=(EMPTY, "graded", "stop"),  # the planner neither errs nor takes over
         demonstrate=lambda env, seed: env.record_demo(seed),
         view_fields=("image_size", "render_quality"),
+        own_kwargs={"robot": "panda"},
     ),
     "robosuite": Suite(
         "robosuite",

@@ -14,6 +14,19 @@ from typing import Any
 
 from viper_gym.errors import UnknownTask
 
+_EXPECTED = {
+    "image_size": "a number of pixels",
+    "camera": "the number of a camera",
+    "fovy": "degrees between 0 and 180, or null for the camera's own",
+    "free_camera": "six numbers (x, y, z, distance, azimuth, elevation), or null",
+    "see_through": "a list of names of geoms",
+    "render_quality": "'fast' or 'full'",
+}
+
+
+def _is(kind: type | tuple[type, ...], value: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
 
 @dataclass(frozen=True)
 class View:
@@ -28,6 +41,26 @@ class View:
     see_through: tuple[str, ...] = ()
     """geoms whose material is drawn half transparent, because they hide what the task is about"""
     render_quality: str = "fast"  # "fast": no shadows, reflections or multisampling
+
+    def __post_init__(self) -> None:
+        """
+        Raises:
+            ValueError: a value that nothing can be drawn with.
+        """
+        free, seen = self.free_camera, self.see_through
+        fits = {
+            "image_size": _is(int, self.image_size) and self.image_size >= 1,
+            "camera": _is(int, self.camera) and self.camera >= 0,
+            "fovy": self.fovy is None or (_is((int, float), self.fovy) and 0 < self.fovy < 180),
+            "free_camera": free is None
+            or (_is(tuple, free) and len(free) == 6 and all(_is((int, float), x) for x in free)),
+            "see_through": _is(tuple, seen) and all(_is(str, x) for x in seen),
+            "render_quality": self.render_quality in ("fast", "full"),
+        }
+        for name, fit in fits.items():
+            if not fit:
+                value = getattr(self, name)
+                raise ValueError(f"{name} must be {_EXPECTED[name]}, got {value!r}")
 
     def recorded(self) -> dict[str, Any]:
         """What a bundle keeps of it, as JSON has it; what only some views have where they do."""

@@ -260,6 +260,29 @@ def test_relabelled_rewards_equal_live_ones(options):
             _relabeller(env_id, other)
 
 
+def test_frames_of_the_size_that_videos_had_are_resized_for_relabelled_rewards(tmp_path):
+    from viper_gym.cli.train_agent import _relabeller
+
+    bundle = small_bundle()
+    level = bundle.config.calibration["a"]
+    said = {"cup_catch": {"image_size": 40, "resized_from": [40, 40]}}
+    config = replace(bundle.config, tasks=("cup_catch", "b"), preprocessing=said)
+    bundle.config = replace(config, calibration={"cup_catch": level})
+    save_bundle(bundle, tmp_path)
+    view = {"image_size": 40}
+    env_id, given = "viper/dmc-cup_catch-v0", {"checkpoint": str(tmp_path), "view": view}
+    live = gym.make(env_id, device="cpu", **given)
+    frames, rewards = [live.reset(seed=1)[0]], []
+    for _ in range(6):
+        frame, reward, *_ = live.step(np.ones(2, np.float32))
+        frames.append(frame)
+        rewards.append(reward)
+    live.close()
+    relabel, _, _ = _relabeller(env_id, {**given, "device": "cpu"})
+    assert np.stack(frames).shape == (7, 40, 40, 3) and len(set(rewards)) > 1
+    assert relabel(np.stack(frames)) == pytest.approx(np.array(rewards), abs=1e-3)
+
+
 def test_relabelled_runs_explore_by_rnd(tmp_path):
     out, env_id = tmp_path / "run", "viper/dmc-cup_catch-v0"
     options = ["--num-envs", "2", "--learning-starts", "80", "--log-every", "110"]

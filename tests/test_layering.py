@@ -15,7 +15,7 @@ ALLOWED = {
     "errors": set(),
     "types": set(),
     "optional": {"errors"},
-    "files": set(),
+    "files": {"errors"},
     "pictures": set(),
     "progress": set(),
     "models": BASE,

@@ -6,6 +6,10 @@ import os
 import shutil
 from pathlib import Path
 
+from viper_gym.errors import TrainingError
+
+PREVIOUS = "previous"
+
 
 def set_aside(checkpoint: Path, *patterns: str) -> None:
     """Move what an earlier run left into the folder `previous` beside its checkpoint.
@@ -15,14 +19,28 @@ def set_aside(checkpoint: Path, *patterns: str) -> None:
     did not come to one, and would replace those of the last which did.
 
     Args:
-        checkpoint: moved last, so that an interrupted move is made up for by the next.
+        checkpoint: moved last; an interrupted move is gone on with by the next.
         patterns: of names beside it, as `Path.glob` takes them.
+
+    Raises:
+        TrainingError: nothing can be moved, or `previous` is something else.
     """
     if not checkpoint.exists():
         return
     folder = checkpoint.parent
-    found = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
-    shutil.rmtree(folder / "previous", ignore_errors=True)
-    (folder / "previous").mkdir()
-    for path in [*found, checkpoint]:
-        os.replace(path, folder / "previous" / path.name)
+    kept, moving = folder / PREVIOUS, folder / f"{PREVIOUS}.partial"
+    if kept.exists() and not (kept / checkpoint.name).exists():
+        raise TrainingError(
+            f"{kept} is no earlier run (no {checkpoint.name} in it), and one is to be moved there: "
+            "rename it, or train into another folder"
+        )
+    try:
+        moving.mkdir(exist_ok=True)
+        for path in (p for pattern in patterns for p in sorted(folder.glob(pattern))):
+            os.replace(path, moving / path.name)
+        os.replace(checkpoint, moving / checkpoint.name)
+        if kept.exists():
+            shutil.rmtree(kept)
+        os.replace(moving, kept)
+    except OSError as error:
+        raise TrainingError(f"cannot move an earlier run into {kept}: {error}") from error

@@ -66,6 +66,7 @@ def make(
 
     Raises:
         TypeError: arguments of a reward without a checkpoint, or unknown ones.
+        ValueError: a view that cannot be drawn, or another value that does not fit.
         CheckpointError, UnknownTask, PreprocessingMismatch: see `ViperRewardWrapper`; the first
             also where "auto" finds none.
         DependencyNotInstalled, RenderingUnavailable: the simulator, or its drawing, is missing.

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -12,6 +13,7 @@ from gymnasium.vector import SyncVectorEnv, VectorWrapper
 from dot_env import STEPS, Dot
 from viper_gym.agents.actions import ActionCodec
 from viper_gym.agents.evaluation import play_episodes, still_share
+from viper_gym.agents.kept_bonus import KeptBonus
 from viper_gym.agents.replay import ReplayConfig
 from viper_gym.agents.run_log import RunLog
 from viper_gym.agents.trainer import Trainer, TrainerConfig
@@ -137,6 +139,33 @@ def test_bonuses_of_the_same_steps_are_added_to_relabelled_rewards(tmp_path):
     assert told["train/bonus_return"] == pytest.approx(1000 * STEPS * (STEPS + 1) / 2)
     assert told["train/return"] < 1000 and told["eval/return"] < 1000
     assert "train/task_return" not in told and told["eval/task_return"] < 5
+
+
+class Remembers:
+    seen = 0
+
+    def state_dict(self):
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state):
+        self.seen = state["seen"]
+
+
+def test_a_bonus_made_at_the_first_reset_is_given_its_state_then():
+    envs = SimpleNamespace(env=SimpleNamespace(bonus=None))
+    kept = KeptBonus(envs)
+    assert kept.state_dict() is None
+    kept.after_reset()  # no state, no bonus
+    kept.load_state_dict({"seen": 3})
+    assert kept.state_dict() == {"seen": 3}  # a run that is saved before it began loses nothing
+    with pytest.raises(TrainingError, match="no bonus that takes it"):
+        kept.after_reset()
+    envs.env.bonus = Remembers()
+    kept.after_reset()
+    assert envs.env.bonus.seen == 3 and kept.state_dict() == {"seen": 3}
+    envs.env.bonus.seen = 5
+    kept.after_reset()  # once only
+    assert envs.env.bonus.seen == 5
 
 
 def test_what_a_run_was_made_of_is_compared_before_anything_is_touched(tmp_path):

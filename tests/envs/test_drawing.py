@@ -8,13 +8,14 @@ import pytest
 
 from conftest import random_video_model, toy_bundle
 from viper_gym.benchmark.suite_episodes import episodes_as_trained
+from viper_gym.cli.collect import Collect
 from viper_gym.data.episodes import Episode
 from viper_gym.envs.behaviours import Held, plan_episode
 from viper_gym.envs.collect import collect
 from viper_gym.envs.drawing import OWN_DRAWING, Drawing, chosen_view, recorded_drawing
 from viper_gym.envs.suite import SUITES, find_suite
 from viper_gym.envs.tasks import View
-from viper_gym.errors import TrainingError
+from viper_gym.errors import CheckpointError, TrainingError, UnknownTask
 
 DMC = find_suite("dmc")
 
@@ -78,9 +79,30 @@ def test_audits_draw_and_resize_as_a_bundle_records(tmp_path):
     assert episode.meta["camera"] == 1 and episode.meta["resized_from"] == [24, 24]
     assert "see_through" not in episode.meta
     assert not (tmp_path / "pointmass_easy").exists()  # bundles of another view share the folder
-    config = replace(config, preprocessing={"pointmass_easy": {"resized_from": [32, 32]}})
-    [episode] = episodes_as_trained(config, "pointmass_easy", **options)["zero"]
-    assert episode.meta["image_size"] == 32 and episode.frames.shape[1] == 16
+    with pytest.raises(UnknownTask, match="unknown dmc task 'fold_towel'"):
+        episodes_as_trained(config, "fold_towel", **options)
+    config = replace(config, preprocessing={"pointmass_easy": {"camera": "front"}})
+    with pytest.raises(
+        CheckpointError, match=r"camera must be the number .* 'front'\. Audit it on"
+    ):
+        episodes_as_trained(config, "pointmass_easy", **options)
+
+
+def test_views_are_refused_by_name_on_the_command_line(tmp_path):
+    for view, message in (
+        ({"image_size": "0"}, "--view: image_size must be a number of pixels, got 0"),
+        ({"camera": "side"}, "--view: camera must be the number of a camera, got 'side'"),
+        ({"zoom": "2"}, "--view: .* can be chosen, not zoom"),
+    ):
+        with pytest.raises(TrainingError, match=message):
+            Collect(("cup_catch",), episodes=1, view=view, out=tmp_path, workers=0).run()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_few_long_steps_can_be_planned():
+    for behaviour in ("diverse", "graded", "stop", "expert"):
+        plan = plan_episode(behaviour, Held(2), 2, 3, DMC.recipe.scaled(2 / 500))
+        assert plan.length == 2 or behaviour == "diverse"
 
 
 def test_lengths_and_thresholds_follow_the_action_repeat(tmp_path):

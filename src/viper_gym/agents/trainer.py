@@ -19,6 +19,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from viper_gym.agents.actions import ActionCodec
 from viper_gym.agents.evaluation import Player, play_episodes
+from viper_gym.agents.kept_bonus import KeptBonus
 from viper_gym.agents.labels import LaterRewards, Relabel
 from viper_gym.agents.replay import FrameReplay, ReplayConfig
 from viper_gym.agents.run_log import Means, RunLog, at_end
@@ -145,6 +146,7 @@ class Trainer:
         self._state = config.out / "state.pt"
         saved = self._saved() if config.resume and self._state.exists() else None
         self._envs = make_envs(config.num_envs)
+        self._bonus = KeptBonus(self._envs)
         shape = frame_shape(self._envs)
         self._actions = ActionCodec(self._envs.single_action_space)
         self.agent = make_agent(shape, self._actions)
@@ -152,7 +154,6 @@ class Trainer:
         self._updates_per_step = self.agent.updates_per_step if given is None else given
         self.step, self._seconds, self._best = 0, 0.0, -np.inf
         self._shown = -np.inf
-        self._saved_bonus: dict[str, Any] | None = None
         self._rng = np.random.default_rng(config.seed)
         if saved is None:  # what an earlier run left is another run's
             set_aside(self._state, "metrics.jsonl", "tensorboard", *PICTURES)
@@ -191,7 +192,8 @@ class Trainer:
         before = self._seconds
         (c.out / "settings.json").write_text(json.dumps(json.loads(self._settings()), indent=2))
         self._show()
-        frames = self._begin()
+        frames = np.array(self._envs.reset(seed=c.seed + self.step)[0])
+        self._bonus.after_reset()
         player = self.agent.player(n)
         first, over = np.ones(n, bool), np.zeros(n, bool)
         returns, due, means = np.zeros(n), 0.0, Means()
@@ -241,14 +243,6 @@ class Trainer:
         self._log.close()
         self._envs.close()
         return c.out
-
-    def _begin(self) -> np.ndarray:
-        """The first frames of all environments, uint8 (n, H, W, 3)."""
-        frames = np.array(self._envs.reset(seed=self.config.seed + self.step)[0])
-        if self._saved_bonus is not None:  # only now is every bonus made
-            self._bonus().load_state_dict(self._saved_bonus)
-            self._saved_bonus = None
-        return frames
 
     def _show(self) -> None:
         if time.monotonic() - self._shown > SHOWN_EVERY:
@@ -303,7 +297,7 @@ class Trainer:
             "settings": self._settings(),
             "best": float(self._best),
             "agent": self.agent.state_dict(),
-            "bonus": self._saved_bonus or (self._bonus() and self._bonus().state_dict()),
+            "bonus": self._bonus.state_dict(),
         }
         temporary = self._state.with_suffix(".tmp")
         if self._labels is not None:  # a resumed run begins new episodes: these end here
@@ -331,14 +325,6 @@ class Trainer:
             fixed.pop(name)
         return json.dumps({**fixed, **self._made_of}, default=str)
 
-    def _bonus(self) -> Any:
-        """The exploration bonus of the environments, if they have one that can be kept."""
-        envs: Any = self._envs
-        while not hasattr(envs, "bonus") and hasattr(envs, "env"):  # wrappers hide attributes
-            envs = envs.env
-        bonus = getattr(envs, "bonus", None)
-        return bonus if hasattr(bonus, "load_state_dict") else None
-
     def _saved(self) -> dict[str, Any]:
         try:
             state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
@@ -359,7 +345,7 @@ class Trainer:
         return state
 
     def _load(self, state: dict[str, Any]) -> None:
-        self._saved_bonus = state.get("bonus")
+        self._bonus.load_state_dict(state.get("bonus"))
         self.step, self._seconds = state["step"], state["seconds"]
         self._best = state.get("best", -np.inf)
         self._rng.bit_generator.state = json.loads(state["rng"])

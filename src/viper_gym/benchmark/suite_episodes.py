@@ -68,13 +68,18 @@ def suite_episodes(
     on_episode: Callable[[], None] = lambda: None,
     suite: str = "dmc",
     drawing: Drawing = OWN_DRAWING,
+    image_size: int | None = None,
 ) -> Episodes:
-    """Behaviour -> episodes of a task; files already in `folder` are used again."""
+    """Behaviour -> episodes of a task; files already in `folder` are used again.
+
+    Args:
+        image_size: pixels that frames are resized to, if they have not got them.
+    """
     # Starting a process costs as much as an episode, so all behaviours share them.
     with Processes(workers) if workers else nullcontext(InProcess()) as pool:
         return {
             behaviour: [
-                Episode.load(path)
+                resized(Episode.load(path), image_size)  # at once: large ones fill the memory
                 for path in collect(
                     task,
                     behaviour,
@@ -105,10 +110,11 @@ def episodes_as_trained(
     """`suite_episodes`, drawn (and resized) as a bundle says its videos were."""
     found_suite = find_suite(suite)
     drawing = recorded_drawing(found_suite, task, config.preprocessing.get(task, {}))
-    if not drawing.is_own(found_suite, task):  # bundles that are compared may share the folder
+    if task in found_suite.tasks and not drawing.is_own(
+        found_suite, task
+    ):  # bundles that are compared may share the folder
         folder = folder / f"drawn_{sha256(repr(drawing).encode()).hexdigest()[:8]}"
-    found = suite_episodes(task, counts, folder, first_seed, workers, on_episode, suite, drawing)
-    return {
-        behaviour: [resized(episode, config.tokenizer.image_size) for episode in episodes]
-        for behaviour, episodes in found.items()
-    }
+    return suite_episodes(
+        task, counts, folder, first_seed, workers, on_episode, suite, drawing,
+        image_size=config.tokenizer.image_size,
+    )  # fmt: skip

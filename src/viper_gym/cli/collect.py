@@ -87,7 +87,7 @@ class Collect:
 
         try:
             view = chosen_view(suite, task, decode_values(self.view)) if self.view else None
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise TrainingError(f"--view: {error}") from error
         return Drawing(view, self.action_repeat, tuple(decode_values(self.env_kwargs).items()))
 

@@ -209,7 +209,9 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
 
     try:
         bare: Any = gym.make(env, checkpoint=None, **kwargs).unwrapped  # a live reward looks, too
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ViperGymError):
+            raise
         raise TrainingError(f"cannot make {env} with {kwargs}: {error}") from error
     try:
         check_preprocessing(bare.preprocessing, model.config.preprocessing.get(task, {}), task)

@@ -24,6 +24,8 @@ class EpisodeRecipe:
     skipped: int = 50  # of nominal expert episodes
     pushed_episode: int = 200
     push: tuple[int, int] = (30, 120)  # shortest, and longest plus one
+    holds: tuple[int, ...] = (5, 10, 25)  # of a push's actions
+    segment: int = 15  # of who acts by turns
     noise: tuple[float, ...] = (0.0, 0.0, 0.0, 0.1, 0.2, 0.4, 0.7)  # on training actions
 
     def scaled(self, factor: float) -> EpisodeRecipe:
@@ -39,6 +41,8 @@ class EpisodeRecipe:
             skipped=steps(self.skipped),
             pushed_episode=max(1, steps(self.pushed_episode)),
             push=(shortest, max(shortest + 1, steps(self.push[1]))),
+            holds=tuple(max(1, steps(hold)) for hold in self.holds),
+            segment=max(1, steps(self.segment)),
         )
 
 
@@ -83,7 +87,7 @@ class Noisy:
 class Mixed:
     """Every `segment` steps, acts by `other` with the given probability, else by `policy`."""
 
-    def __init__(self, policy: Policy, other: Policy, probability: float, segment: int = 15):
+    def __init__(self, policy: Policy, other: Policy, probability: float, segment: int):
         self._policies = (policy, other)
         self._probability, self._segment = probability, segment
 
@@ -146,10 +150,10 @@ def _diverse(
     if rng.random() < 0.25:
         note = f"first {recipe.skipped} steps left out, noise {sigma}"
         return EpisodePlan(policy, recipe.episode - recipe.skipped, oracle, recipe.skipped, note, 0)
-    hold = int(rng.choice([5, 10, 25]))
+    hold = int(rng.choice(recipe.holds))
     warmup: Policy = Held(size, amplitude=float(rng.uniform(0.6, 1.0)), hold=hold)
     if rng.random() < 0.5:  # a learner that half knows the task
-        warmup = Mixed(oracle, warmup, probability=float(rng.uniform(0.3, 0.8)))
+        warmup = Mixed(oracle, warmup, float(rng.uniform(0.3, 0.8)), recipe.segment)
     steps = int(rng.integers(*recipe.push))
     note = f"pushed {steps} steps, noise {sigma}"
     return EpisodePlan(policy, recipe.pushed_episode, warmup, steps, note, 0)
@@ -168,7 +172,9 @@ def _graded(
         return EpisodePlan(Noisy(oracle, sigma), n, note=f"noise {sigma:.2f}")
     if kind == 1:
         p = float(rng.uniform())
-        return EpisodePlan(Mixed(oracle, random, p), n, note=f"random segments {p:.2f}")
+        return EpisodePlan(
+            Mixed(oracle, random, p, recipe.segment), n, note=f"random segments {p:.2f}"
+        )
     if kind == 2:
         return EpisodePlan(Switch(oracle, at, random), n, note=f"expert, random after {at}")
     first, name = (random, "random") if kind == 3 else (Held(size, 0.0), "still")
@@ -193,7 +199,7 @@ _PLANS: dict[str, _Plan] = {
     "stop": lambda oracle, size, recipe, rng: EpisodePlan(
         Switch(
             oracle,
-            int(rng.integers(recipe.episode // 25, 3 * recipe.episode // 10)),
+            int(rng.integers(recipe.episode // 25, max(1, 3 * recipe.episode // 10))),
             Held(size, 0.0),
         ),
         recipe.episode,

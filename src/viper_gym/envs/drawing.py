@@ -9,8 +9,7 @@ from typing import Any
 from viper_gym.envs.drawn_env import DrawnEnv
 from viper_gym.envs.suite import Suite
 from viper_gym.envs.tasks import View
-from viper_gym.errors import TrainingError, ViperGymError
-from viper_gym.types import RESIZED
+from viper_gym.errors import CheckpointError, TrainingError, ViperGymError
 
 
 @dataclass(frozen=True)
@@ -30,15 +29,19 @@ class Drawing:
             TrainingError: it does not take one of the values.
         """
         more = dict(self.env_kwargs)
+        env: DrawnEnv | None = None
         try:
             env = suite.make(
                 task, "state", view=self.view, action_repeat=self.action_repeat, **more
             )
-            if self.view is not None:  # what it names is looked up at the first frame
+            if not self.is_own(suite, task):  # what it names is looked up at the first frame
                 env.reset(seed=0)
                 env.render()
-        except (TypeError, ValueError, LookupError) as error:
-            if isinstance(error, ViperGymError):
+        except BaseException as error:
+            if env is not None:
+                env.close()
+            known = isinstance(error, TypeError | ValueError | LookupError)
+            if not known or isinstance(error, ViperGymError):
                 raise
             raise TrainingError(f"cannot make {suite.name} {task}: {error}") from error
         return env
@@ -55,8 +58,9 @@ class Drawing:
 
     def is_own(self, suite: Suite, task: str) -> bool:
         """Whether it draws as the suite's environments do by themselves."""
-        spec = suite.tasks[task]
-        more = dict(self.env_kwargs)
+        spec, more = suite.tasks.get(task), dict(self.env_kwargs)
+        if spec is None:
+            return self == OWN_DRAWING
         return (
             self.view in (None, spec.view)
             and self.action_repeat in (None, spec.action_repeat)
@@ -89,6 +93,7 @@ def chosen_view(suite: Suite, task: str, view: Mapping[str, Any]) -> View:
 
     Raises:
         TypeError: no such field, or none that can be chosen in this suite.
+        ValueError: a value that nothing can be drawn with.
     """
     known = _view_fields(suite)
     refused = sorted(view.keys() - set(known))
@@ -104,17 +109,25 @@ def chosen_view(suite: Suite, task: str, view: Mapping[str, Any]) -> View:
 
 
 def recorded_drawing(suite: Suite, task: str, preprocessing: Mapping[str, Any]) -> Drawing:
-    """What makes environments that look like a bundle's videos (`DrawnEnv.preprocessing`)."""
+    """What makes environments that look like a bundle's videos (`DrawnEnv.preprocessing`).
+
+    Raises:
+        CheckpointError: the suite cannot draw what is recorded.
+    """
     known = _view_fields(suite)
     view = {name: value for name, value in preprocessing.items() if name in known}
-    height, width = preprocessing.get(RESIZED) or (0, 1)
-    if height == width:  # videos that say nothing else of themselves do that
-        view.setdefault("image_size", height)
     if "camera" in view:  # who says where it looks from says these only where they are so
         view = {"free_camera": None, "see_through": (), **view}
     robot = preprocessing.get("robot")
+    try:
+        chosen = chosen_view(suite, task, view)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{suite.name} cannot draw '{task}' as this bundle's videos were drawn: {error}. Audit "
+            "it on recorded episodes (--episodes)"
+        ) from error
     return Drawing(
-        chosen_view(suite, task, view),
+        chosen,
         preprocessing.get("action_repeat"),
         () if robot is None else (("robot", robot),),
     )

@@ -147,8 +147,8 @@ class MetaWorldEnv(DrawnEnv):
         for _ in range(self.action_repeat):
             self._env.curr_path_length = 0  # the limit is ours
             self._state, value, _, _, info = self._env.step(action)
+            self._steps += 1
             reward, success = reward + float(value), max(success, float(info["success"]))
-        self._steps += 1
         over = self._steps >= STEPS
         return self._observe(), reward, False, over, {"success": success}
 

@@ -32,6 +32,16 @@ def test_an_expert_who_gets_worse_is_below_it(model):
     assert all(a <= 0 for a in found.advantage[2:])
 
 
+def test_an_expert_who_failed_is_no_example(model):
+    rising = lively(video(np.minimum(np.arange(FRAMES) * 15 // FRAMES * 1.0, 15)))
+    falling = lively(video(15 - np.arange(FRAMES) * 15 // FRAMES * 1.0))
+    falling.meta["success"] = False
+    found = stand_still(model, "a", [falling, rising])
+    assert found is not None and found.wins == found.wins_to_end == 1.0
+    assert found == stand_still(model, "a", [rising])
+    assert stand_still(model, "a", [falling]) is None
+
+
 def test_who_does_not_move_has_no_moving_clips(model):
     assert stand_still(model, "a", [video(np.full(FRAMES, 7.0))]) is None
     assert moving_clips([video(np.full(FRAMES, 7.0))], span=8) is None

@@ -107,7 +107,11 @@ def shares_against_frozen_and_shuffled(
 
 
 def stand_still(model: VideoRewardModel, task: str, experts: list[Episode]) -> StandStill | None:
-    """What stopping does, step by step; None where no clip moves for long enough."""
+    """What stopping does, step by step; None where no clip moves for long enough.
+
+    Experts that failed ("success" of their episodes) are left out: a stop may well be better.
+    """
+    experts = [e for e in experts if e.meta.get("success", True)]
     span = _span(model)
     clips = moving_clips(experts, span, span + CLIP // 2, until_solved=True)
     if clips is None:

@@ -106,23 +106,16 @@ def test_a_few_long_steps_can_be_planned():
 
 
 def test_lengths_and_thresholds_follow_the_action_repeat(tmp_path):
-    slow, [usual] = (
-        Drawing(action_repeat=10),
-        collect("cup_catch", "diverse", 1, tmp_path / "own", first_seed=100_003, workers=0),
-    )
-    usual = Episode.load(usual)
-    graded = plan_episode("stop", Held(2), 2, 3, DMC.recipe.scaled(0.2))
-    assert graded.length == 100 and graded.policy._at <= 30
+    stop = plan_episode("stop", Held(2), 2, 3, DMC.recipe.scaled(0.2))
+    assert stop.length == 100 and stop.policy._at <= 30
     assert DMC.recipe.scaled(1.0) == DMC.recipe
-    options = {"first_seed": 300_000, "workers": 0, "drawing": slow}
-    [expert] = collect("cup_catch", "expert", 1, tmp_path / "slow", **options)
-    expert = Episode.load(expert)
+    options = {"first_seed": 300_000, "workers": 0, "drawing": Drawing(action_repeat=10)}
+    [path] = collect("cup_catch", "expert", 1, tmp_path, **options)
+    expert = Episode.load(path)
     assert len(expert.frames) == 101
-    assert DMC.is_good("cup_catch", expert) == (expert.rewards[-40:].mean() >= 0.8 * 9.74)
     for share, good in ((0.75, False), (0.85, True)):
         rewards = np.full(100, share * 10 * 0.974, np.float32)
         assert DMC.is_good("cup_catch", replace(expert, rewards=rewards)) == good
-    assert usual.meta["action_repeat"] == 2
 
 
 @pytest.mark.parametrize(

@@ -110,9 +110,7 @@ def episodes_as_trained(
     """`suite_episodes`, drawn (and resized) as a bundle says its videos were."""
     found_suite = find_suite(suite)
     drawing = recorded_drawing(found_suite, task, config.preprocessing.get(task, {}))
-    if task in found_suite.tasks and not drawing.is_own(
-        found_suite, task
-    ):  # bundles that are compared may share the folder
+    if not drawing.is_own(found_suite, task):  # bundles that are compared may share the folder
         folder = folder / f"drawn_{sha256(repr(drawing).encode()).hexdigest()[:8]}"
     return suite_episodes(
         task, counts, folder, first_seed, workers, on_episode, suite, drawing,

@@ -185,7 +185,7 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
     """
     from viper_gym.checkpoints.resolve import resolve
     from viper_gym.likelihood.shared import shared_reward_model
-    from viper_gym.pictures import resize
+    from viper_gym.pictures import resize_all
     from viper_gym.registration import OWN, own_of
     from viper_gym.types import RESIZED
     from viper_gym.wrappers.preprocessing import check_preprocessing
@@ -222,7 +222,7 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
 
     def relabel(frames: np.ndarray) -> np.ndarray:
         if list(frames.shape[1:3]) == resized_from:  # as the wrappers of live rewards do
-            frames = np.stack([resize(frame, model.image_size) for frame in frames])
+            frames = resize_all(frames, model.image_size)
         return model.scaled(model.log_prob(frames[None], task)[0], task, *scale)
 
     return relabel, {**kwargs, "checkpoint": None}, paid.can_be_negative

@@ -19,7 +19,7 @@ from PIL import Image
 from viper_gym.data.episodes import Episode
 from viper_gym.data.masks import load_masks
 from viper_gym.errors import VideoDataError
-from viper_gym.pictures import resize
+from viper_gym.pictures import resize, resize_all
 from viper_gym.types import RESIZED
 
 logger = logging.getLogger("viper_gym")
@@ -73,7 +73,7 @@ def resized(episode: Episode, size: int | None) -> Episode:
     if size is None or not pictures or frames.shape[1:3] == (size, size):
         return episode  # of what are no pictures its user says so
     meta = {**episode.meta, RESIZED: list(frames.shape[1:3])}
-    return Episode(np.stack([resize(f, size) for f in frames]), episode.rewards, meta)
+    return Episode(resize_all(frames, size), episode.rewards, meta)
 
 
 def _noted(frame: np.ndarray, sizes: set[tuple[int, ...]], size: int | None) -> np.ndarray:

@@ -57,11 +57,10 @@ class Drawing:
         return {name: value for name, value in chosen.items() if value}
 
     def is_own(self, suite: Suite, task: str) -> bool:
-        """Whether it draws as the suite's environments do by themselves."""
+        """Whether it draws as the suite's environments do by themselves; a task that the suite
+        lacks has no other way."""
         spec, more = suite.tasks.get(task), dict(self.env_kwargs)
-        if spec is None:
-            return self == OWN_DRAWING
-        return (
+        return spec is None or (
             self.view in (None, spec.view)
             and self.action_repeat in (None, spec.action_repeat)
             and {**suite.own_kwargs, **more} == suite.own_kwargs

@@ -21,7 +21,7 @@ from viper_gym.likelihood.frame_stream import FrameStream
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import Clip, RewardScale, ScaleKind, check_scale
 from viper_gym.likelihood.shared import shared_reward_model
-from viper_gym.pictures import resize
+from viper_gym.pictures import resize_all
 from viper_gym.types import RESIZED, Bonus, RewardTerms
 from viper_gym.wrappers.exploration import Explorer
 from viper_gym.wrappers.preprocessing import check_preprocessing
@@ -201,7 +201,7 @@ class Scorer:
             return frames
         known = (self.config.preprocessing.get(str(self.tasks[i]), {}) for i in envs)
         if all(recorded.get(RESIZED) == came for recorded in known):
-            return np.stack([resize(frame, size) for frame in frames])
+            return resize_all(frames, size)
         return frames
 
     def warn_of_termination(self) -> None:

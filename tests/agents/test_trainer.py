@@ -19,6 +19,7 @@ from viper_gym.agents.run_log import RunLog
 from viper_gym.agents.trainer import Trainer, TrainerConfig
 from viper_gym.errors import DependencyNotInstalled, TrainingError
 from viper_gym.wrappers.hold import HoldActionVector
+from viper_gym.wrappers.vector_bonus import BonusVectorRewardWrapper
 
 
 class Sweeps:
@@ -218,6 +219,46 @@ def test_the_bonus_is_kept_and_evaluations_have_none(tmp_path):
     torch.save({**state, "bonus": {"seen": np.zeros(1)}}, tmp_path / "state.pt")
     with pytest.raises(TrainingError, match="tensors, numbers and lists"):
         trainer(tmp_path, resume=True, make_envs=explored, make_eval_envs=plain)
+
+
+class One:
+    """A bonus of one every step."""
+
+    def compute(self, transition):
+        return np.ones(len(transition.frame))
+
+    def update(self, transition):
+        pass
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
+def test_a_bonus_fades_and_stays_away_when_resumed(tmp_path):
+    def curious(n):
+        envs = BonusVectorRewardWrapper(SyncVectorEnv([Dot] * n), One(), task_reward_weight=0.0)
+        return HoldActionVector(envs, 1)
+
+    agent, options = Sweeps(), {"make_envs": curious, "make_eval_envs": plain}
+    first = trainer(tmp_path, agent, total=150, bonus_steps=300, **options)
+    first.run()
+    paid = sorted({round(float(x), 6) for x in np.concatenate(agent.rewards)}, reverse=True)
+    steps = [round(1 - step / 300, 6) for step in range(0, 150, 3)]
+    assert set(paid) <= set(steps) and len(paid) > 40  # each step a hundredth less
+    agent = Sweeps()
+    trainer(tmp_path, agent, total=450, bonus_steps=300, resume=True, **options).run()
+    late = np.concatenate(agent.rewards)
+    assert late.max() <= 1.0 and (late == 0).sum() > 500 and ((late > 0) & (late < 0.5)).sum() > 500
+
+
+def test_who_pays_no_bonus_cannot_let_it_fade(tmp_path):
+    with pytest.raises(TrainingError, match="pay none"):
+        trainer(tmp_path, bonus_steps=100).run()
+    with pytest.raises(TrainingError, match="bonus_steps: expected 0 or more, got -1"):
+        TrainerConfig(bonus_steps=-1)
 
 
 def test_learning_waits_until_something_can_be_sampled(tmp_path):

@@ -1,4 +1,4 @@
-"""The exploration bonus of vector environments, as a checkpoint keeps it."""
+"""The exploration bonus of vector environments: as a checkpoint keeps it, and how it fades."""
 
 from __future__ import annotations
 
@@ -14,19 +14,43 @@ class KeptBonus:
 
     Args:
         envs: some of whose bonuses are made at the first reset only.
+        steps: in which its weight falls to zero; 0 keeps it.
     """
 
-    def __init__(self, envs: VectorEnv):
-        self._envs = envs
+    def __init__(self, envs: VectorEnv, steps: int = 0):
+        self._envs, self._steps = envs, steps
         self._waiting: dict[str, Any] | None = None
+        self._beta: float | None = None  # what the environments were made with
 
-    def find(self) -> Any:
-        """The bonus; None without one."""
+    def _giver(self) -> Any:
+        """The wrapper that pays the bonus, if any does."""
         envs: Any = self._envs
         while not hasattr(envs, "bonus") and hasattr(envs, "env"):  # wrappers hide attributes
             envs = envs.env
-        bonus = getattr(envs, "bonus", None)
+        return envs
+
+    def find(self) -> Any:
+        """The bonus; None without one."""
+        bonus = getattr(self._giver(), "bonus", None)
         return bonus if hasattr(bonus, "load_state_dict") else None
+
+    def fade(self, step: int) -> None:
+        """Pay what is left at this step of the bonus that the environments were made with.
+
+        Raises:
+            TrainingError: they pay none, or its weight cannot be set.
+        """
+        if not self._steps:
+            return
+        giver = self._giver()
+        if getattr(giver, "bonus", None) is None or not hasattr(giver, "beta"):
+            raise TrainingError(
+                "bonus_steps says when an exploration bonus ends, and these environments pay none "
+                "(viper/ ids: --env-kwargs bonus rnd beta 0.5; others: BonusVectorRewardWrapper)"
+            )
+        if self._beta is None:
+            self._beta = giver.beta
+        giver.beta = max(0.0, 1 - step / self._steps) * self._beta
 
     def state_dict(self) -> dict[str, Any] | None:
         """None without a bonus."""

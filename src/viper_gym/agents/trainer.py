@@ -79,6 +79,9 @@ class TrainerConfig:
     eval_episodes: int = 2
     log_every: int = 1_000
     """steps between lines of metrics.jsonl, and points in TensorBoard"""
+    bonus_steps: int = 0
+    """steps in which the weight of the environments' exploration bonus falls to zero, for tasks
+    that are left again out of curiosity (what is left is news again); 0 keeps it"""
     checkpoint_minutes: float = 5.0
     seed: int = 0
     resume: bool = False
@@ -94,6 +97,8 @@ class TrainerConfig:
             eval_episodes=self.eval_episodes,
             log_every=self.log_every,
         )
+        if self.bonus_steps < 0:
+            raise TrainingError(f"bonus_steps: expected 0 or more, got {self.bonus_steps}")
 
 
 class Trainer:
@@ -146,7 +151,7 @@ class Trainer:
         self._state = config.out / "state.pt"
         saved = self._saved() if config.resume and self._state.exists() else None
         self._envs = make_envs(config.num_envs)
-        self._bonus = KeptBonus(self._envs)
+        self._bonus = KeptBonus(self._envs, config.bonus_steps)
         shape = frame_shape(self._envs)
         self._actions = ActionCodec(self._envs.single_action_space)
         self.agent = make_agent(shape, self._actions)
@@ -204,6 +209,7 @@ class Trainer:
             else:
                 actions = player(frames, first)
             acted = time.perf_counter()
+            self._bonus.fade(self.step)
             following, rewards, terminated, truncated, infos = self._envs.step(
                 self._actions.to_env(actions)
             )

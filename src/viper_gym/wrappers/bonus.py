@@ -27,7 +27,7 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
     Args:
         env: the environment; with `render_mode="rgb_array"` if it does not observe pixels.
         bonus: "rnd", "disagreement", or an object with the protocol `viper_gym.types.Bonus`.
-        beta: weight of the bonus.
+        beta: weight of the bonus; an attribute, which may be set between steps.
         task_reward_weight: weight of the environment's own reward; 0 replaces it.
 
     Raises:
@@ -53,7 +53,7 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         )
         gym.Wrapper.__init__(self, env)
         self._chosen = bonus
-        self._beta, self._task_reward_weight = beta, task_reward_weight
+        self.beta, self._task_reward_weight = beta, task_reward_weight
         self._newest = newest_frame(env.observation_space)
         self._explorer: Explorer | None = None
         self._task_return = 0.0
@@ -81,7 +81,7 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         actions = self._explorer.flat_actions([action])
         observation, task_reward, terminated, truncated, info = self.env.step(action)
         frames = self._frame(observation, info)[None]
-        bonus = self._beta * float(self._explorer.score(_FIRST, actions, frames)[0])
+        bonus = self.beta * float(self._explorer.score(_FIRST, actions, frames)[0])
         self._task_return += float(task_reward)
         info = {**info, INFO_BONUS: bonus, INFO_TASK_REWARD: float(task_reward)}
         if terminated or truncated:

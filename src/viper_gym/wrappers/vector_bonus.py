@@ -24,7 +24,7 @@ class BonusVectorRewardWrapper(VectorWrapper):
     Args:
         env: the vector environment.
         bonus: "rnd", "disagreement", or an object with the protocol `viper_gym.types.Bonus`.
-        beta: weight of the bonus.
+        beta: weight of the bonus; an attribute, which may be set between steps.
         task_reward_weight: weight of the environments' own rewards; 0 replaces them.
 
     Raises:
@@ -47,7 +47,7 @@ class BonusVectorRewardWrapper(VectorWrapper):
         check_bonus(bonus)
         super().__init__(env)
         self._chosen = bonus
-        self._beta, self._task_reward_weight = beta, task_reward_weight
+        self.beta, self._task_reward_weight = beta, task_reward_weight
         self._seen = VectorFrames(env)
         self._explorer: Explorer | None = None
         self._task_returns = np.zeros(env.num_envs)
@@ -87,7 +87,7 @@ class BonusVectorRewardWrapper(VectorWrapper):
         which, info = np.flatnonzero(~fresh), without_frames(info)
         task, bonus = np.asarray(task_rewards, np.float64)[which], np.zeros(0)
         if len(which):
-            bonus = self._beta * self._explorer.score(which, flat[which], shown[which])
+            bonus = self.beta * self._explorer.score(which, flat[which], shown[which])
         put(info, INFO_BONUS, which, bonus, n)
         put(info, INFO_TASK_REWARD, which, task, n)
         self._task_returns[which] += task

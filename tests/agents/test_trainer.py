@@ -342,6 +342,27 @@ def test_evaluation_counts_each_environments_first_episode_once():
     assert figures["eval/task_return"] == pytest.approx(55.0)
 
 
+@pytest.mark.parametrize("name", ["success", "is_success"])
+def test_an_episode_that_was_solved_at_any_step_is_a_success(name):
+    class Solved(Dot):
+        def __init__(self, when):
+            super().__init__()
+            self.when = when
+
+        def step(self, action):
+            *result, info = super().step(action)
+            return *result, info | {name: self.t == self.when}
+
+    # the last is over before it would be; what comes behind its end is another episode
+    envs = SyncVectorEnv([lambda s=s: Solved(s) for s in (3, STEPS, STEPS + 1)])
+    codec = ActionCodec(envs.single_action_space)
+    means, _ = play_episodes(Sweeps().player(3), envs, codec, 0)
+    assert means.take("eval")["eval/success"] == pytest.approx(2 / 3)
+    silent = SyncVectorEnv([Dot] * 2)
+    means, _ = play_episodes(Sweeps().player(2), silent, codec, 0)
+    assert "eval/success" not in means.take("eval")
+
+
 def test_actions_to_and_from_environments(rng):
     box = gym.spaces.Box(np.array([-2.0, 0.0], np.float32), np.array([2.0, 1.0], np.float32))
     codec = ActionCodec(box)

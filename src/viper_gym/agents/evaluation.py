@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from gymnasium.vector import VectorEnv
@@ -30,13 +30,15 @@ def play_episodes(
         name: of the sum of the environments' rewards among the figures.
 
     Returns:
-        Figures (that sum, what the environments report, and the share of steps in which the
-        picture stands still), and the frames of each episode, uint8 (T, H, W, 3).
+        Figures (that sum, what the environments report, "success" where they tell: 1 for an
+        episode that was solved at any step; and the share of steps in which the picture stands
+        still), and the frames of each episode, uint8 (T, H, W, 3).
     """
     n, means = envs.num_envs, Means()
     frames, _ = envs.reset(seed=seed)
     films: list[list[np.ndarray]] = [[frame.copy()] for frame in frames]
     returns, ended = np.zeros(n), np.zeros(n, bool)
+    solved = np.full(n, np.nan)  # until told
     first = np.ones(n, bool)
     while not ended.all():
         acted = player(frames, first)
@@ -45,12 +47,25 @@ def play_episodes(
         returns += np.where(ended, 0.0, rewards)
         for i in np.flatnonzero(~ended):
             films[i].append(frames[i].copy())
+        solved = np.fmax(solved, np.where(ended, np.nan, _successes(infos, n)))
         for i in np.flatnonzero((terminated | truncated) & ~ended):
             means.add(at_end(infos, int(i)) | {name: returns[i]})
+            if not np.isnan(solved[i]):
+                means.add({"success": solved[i]})
         ended |= terminated | truncated
     episodes = [np.stack(film) for film in films]
     means.add({"still": float(np.mean([still_share(e) for e in episodes]))})
     return means, episodes
+
+
+def _successes(infos: dict[str, Any], n: int) -> np.ndarray:
+    """1 where a step says that the task is solved, 0 where that it is not, nan: float (n,)."""
+    told = np.full(n, np.nan)
+    for name in ("success", "is_success"):  # Meta-World's word, Gymnasium-Robotics'
+        if name in infos:
+            said = np.asarray(infos.get(f"_{name}", np.ones(n)), bool)
+            told[said] = np.asarray(infos[name])[said].astype(float) > 0
+    return told
 
 
 def still_share(frames: np.ndarray) -> float:

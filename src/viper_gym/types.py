@@ -81,3 +81,6 @@ STEP_INFO = {
     INFO_TASK_REWARD: "task",
 }
 """info key of every step -> field of `RewardTerms`"""
+
+SUCCESS_INFO = ("success", "is_success")
+"""info keys by which environments tell that a task is solved (Meta-World's, Gymnasium-Robotics')"""

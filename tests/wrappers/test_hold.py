@@ -53,6 +53,41 @@ def test_a_step_in_which_an_episode_ends_or_begins_is_held_no_longer(mode):
         assert np.array_equal(over, ended) and np.array_equal(observations, expected)
 
 
+class Solved(Dot):
+    """Tells that it is solved at one step only."""
+
+    def __init__(self, when: int, yes: object = True, no: object = False):
+        super().__init__()
+        self.when, self.told = when, (no, yes)
+
+    def step(self, action):
+        *result, info = super().step(action)
+        return *result, info | {"success": self.told[self.t == self.when]}
+
+
+@pytest.mark.parametrize(("yes", "no"), [(True, False), (1.0, 0.0), (np.float32(1), np.float32(0))])
+def test_what_was_solved_while_an_action_is_held_was_solved(yes, no):
+    action, told = np.zeros(1, np.float32), []
+    env = HoldAction(Solved(6, yes, no), 4)
+    env.reset(seed=0)
+    for _ in range(3):
+        *_, info = env.step(action)
+        told.append(info["success"])
+        assert type(info["success"]) is type(yes)
+    assert told == [no, yes, no]
+    envs = HoldActionVector(SyncVectorEnv([lambda n=n: Solved(n, yes, no) for n in (6, 9)]), 4)
+    envs.reset(seed=0)
+    steps = [envs.step(np.zeros((2, 1), np.float32))[-1]["success"].tolist() for _ in range(3)]
+    assert steps == [[no, no], [yes, no], [no, yes]]
+
+
+def test_a_success_that_is_no_number_is_passed_on():
+    env = HoldAction(Solved(6, "yes", {"a": 1}), 4)
+    env.reset(seed=0)
+    env.step(np.zeros(1, np.float32))
+    assert env.step(np.zeros(1, np.float32))[-1]["success"] == {"a": 1}  # the last step's
+
+
 def test_every_frame_is_scored_while_an_action_is_held():
     """Alone and in a vector: the sum of what the same steps give one by one."""
     action = np.full(2, 0.3, np.float32)

@@ -9,6 +9,7 @@ from gymnasium.vector import VectorEnv
 
 from viper_gym.agents.actions import ActionCodec
 from viper_gym.agents.run_log import Means, at_end
+from viper_gym.types import SUCCESS_INFO
 
 STILL = 16  # grey levels: a picture that changes by less anywhere stands still
 
@@ -47,7 +48,7 @@ def play_episodes(
         returns += np.where(ended, 0.0, rewards)
         for i in np.flatnonzero(~ended):
             films[i].append(frames[i].copy())
-        solved = np.fmax(solved, np.where(ended, np.nan, _successes(infos, n)))
+        solved = np.fmax(solved, _successes(infos, n))
         for i in np.flatnonzero((terminated | truncated) & ~ended):
             means.add(at_end(infos, int(i)) | {name: returns[i]})
             if not np.isnan(solved[i]):
@@ -61,10 +62,16 @@ def play_episodes(
 def _successes(infos: dict[str, Any], n: int) -> np.ndarray:
     """1 where a step says that the task is solved, 0 where that it is not, nan: float (n,)."""
     told = np.full(n, np.nan)
-    for name in ("success", "is_success"):  # Meta-World's word, Gymnasium-Robotics'
-        if name in infos:
-            said = np.asarray(infos.get(f"_{name}", np.ones(n)), bool)
-            told[said] = np.asarray(infos[name])[said].astype(float) > 0
+    for name in SUCCESS_INFO:
+        values = np.asarray(infos.get(name))
+        if values.shape != (n,):  # not told, or something else by that name
+            continue
+        said = np.asarray(infos.get(f"_{name}", np.ones(n)), bool)
+        try:
+            numbers = values[said].astype(float)
+        except (TypeError, ValueError):
+            continue
+        told[said] = np.where(np.isnan(numbers), np.nan, numbers > 0)
     return told
 
 

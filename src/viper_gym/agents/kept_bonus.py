@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from gymnasium.vector import VectorEnv
@@ -22,17 +23,17 @@ class KeptBonus:
         self._waiting: dict[str, Any] | None = None
         self._beta: float | None = None  # what the environments were made with
 
-    def _giver(self) -> Any:
-        """The wrapper that pays the bonus, if any does."""
-        envs: Any = self._envs
-        while not hasattr(envs, "bonus") and hasattr(envs, "env"):  # wrappers hide attributes
-            envs = envs.env
-        return envs
+    def _layers(self) -> Iterator[Any]:
+        """The environments and what they wrap: wrappers hide attributes."""
+        layer: Any = self._envs
+        while layer is not None:
+            yield layer
+            layer = getattr(layer, "env", None)
 
     def find(self) -> Any:
         """The bonus; None without one."""
-        bonus = getattr(self._giver(), "bonus", None)
-        return bonus if hasattr(bonus, "load_state_dict") else None
+        bonuses = (getattr(layer, "bonus", None) for layer in self._layers())
+        return next((bonus for bonus in bonuses if hasattr(bonus, "load_state_dict")), None)
 
     def fade(self, step: int) -> None:
         """Pay what is left at this step of the bonus that the environments were made with.
@@ -42,8 +43,9 @@ class KeptBonus:
         """
         if not self._steps:
             return
-        giver = self._giver()
-        if getattr(giver, "bonus", None) is None or not hasattr(giver, "beta"):
+        paying = (x for x in self._layers() if hasattr(getattr(x, "bonus", None), "compute"))
+        giver = next((x for x in paying if hasattr(x, "beta")), None)
+        if giver is None:
             raise TrainingError(
                 "bonus_steps says when an exploration bonus ends, and these environments pay none "
                 "(viper/ ids: --env-kwargs bonus rnd beta 0.5; others: BonusVectorRewardWrapper)"

@@ -12,7 +12,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
-from viper_gym.types import STEP_INFO
+from viper_gym.types import STEP_INFO, SUCCESS_INFO
 from viper_gym.wrappers.vector import said_of_frames
 from viper_gym.wrappers.vector_frames import autoreset_mode
 
@@ -21,7 +21,8 @@ class HoldAction(gym.Wrapper, gym.utils.RecordConstructorArgs):
     """Each action is held for `steps` steps, or until the episode ends.
 
     Rewards are summed, and so are the parts of them in info (`viper/log_prob`, `viper/reward`,
-    `viper/bonus`, `viper/task_reward`); all else is of the last of these steps.
+    `viper/bonus`, `viper/task_reward`). A task that was solved at one of these steps is solved
+    (`success`, `is_success`); all else is of the last.
 
     Args:
         env: the environment.
@@ -50,7 +51,7 @@ class HoldAction(gym.Wrapper, gym.utils.RecordConstructorArgs):
             parts.add(info)
             if terminated or truncated:
                 break
-        return observation, total, terminated, truncated, {**info, **parts.sums}
+        return observation, total, terminated, truncated, {**info, **parts.values}
 
 
 class HoldActionVector(VectorWrapper):
@@ -86,18 +87,31 @@ class HoldActionVector(VectorWrapper):
             if over.any():
                 break
         self._over = over & self._resets_next
-        return observations, total, terminated, truncated, {**infos, **parts.sums}
+        return observations, total, terminated, truncated, {**infos, **parts.values}
 
 
 class _Parts:
-    """What the steps that one action is held for say of their rewards, summed."""
+    """What the steps that one action is held for say of their rewards, summed; and successes."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, Any] = {}
+        self.values: dict[str, Any] = {}
 
     def add(self, info: dict[str, Any]) -> None:
         for key in STEP_INFO.keys() & info.keys():
-            self.sums[key] = self.sums.get(key, 0.0) + info[key]
+            self.values[key] = self.values.get(key, 0.0) + info[key]
+        for key in info.keys() & set(SUCCESS_INFO):
+            self.values[key] = _larger(info[key], self.values.get(key))
+
+
+def _larger(value: Any, before: Any) -> Any:
+    """Of numbers, or of arrays of them; the newer where they cannot be compared."""
+    if before is None:
+        return value
+    try:
+        larger = np.maximum(value, before)
+    except (TypeError, ValueError):
+        return value
+    return larger if np.ndim(larger) else type(value)(larger)
 
 
 def _held(said: dict[str, Any] | None, steps: int) -> dict[str, Any] | None:

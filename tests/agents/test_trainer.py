@@ -10,7 +10,7 @@ import pytest
 import torch
 from gymnasium.vector import SyncVectorEnv, VectorWrapper
 
-from dot_env import STEPS, Dot
+from dot_env import STEPS, Dot, Solved
 from viper_gym.agents.actions import ActionCodec
 from viper_gym.agents.evaluation import play_episodes, still_share
 from viper_gym.agents.kept_bonus import KeptBonus
@@ -352,18 +352,6 @@ def test_evaluation_counts_each_environments_first_episode_once():
     assert figures["eval/task_return"] == pytest.approx(55.0)
 
 
-class Solved(Dot):
-    """Solved at one step of an episode."""
-
-    def __init__(self, name: str, when: int, yes: object = True, no: object = False):
-        super().__init__()
-        self.name, self.when, self.told = name, when, (no, yes)
-
-    def step(self, action):
-        *result, info = super().step(action)
-        return *result, info | {self.name: self.told[self.t == self.when]}
-
-
 def evaluated(*envs) -> dict[str, float]:
     vector = SyncVectorEnv([lambda e=e: e for e in envs])
     codec = ActionCodec(vector.single_action_space)
@@ -373,11 +361,11 @@ def evaluated(*envs) -> dict[str, float]:
 
 @pytest.mark.parametrize("name", ["success", "is_success"])
 def test_an_episode_that_was_solved_at_any_step_is_a_success(name):
-    figures = evaluated(Solved(name, 3), Solved(name, STEPS), Solved(name, STEPS + 1))
+    figures = evaluated(*(Solved(when, name=name) for when in (3, STEPS, STEPS + 1)))
     assert figures["eval/success"] == pytest.approx(2 / 3)
     # solved in the second episode, which is played because another's first is longer
-    early = gym.wrappers.TimeLimit(SolvedLater(name, 2), 10)
-    assert evaluated(early, Solved(name, STEPS))["eval/success"] == pytest.approx(1 / 2)
+    early = gym.wrappers.TimeLimit(SolvedLater(2, name=name), 10)
+    assert evaluated(early, Solved(STEPS, name=name))["eval/success"] == pytest.approx(1 / 2)
 
 
 class SolvedLater(Solved):
@@ -395,7 +383,7 @@ class SolvedLater(Solved):
 @pytest.mark.parametrize("told", [{"a": 1}, np.ones(2), "yes", None, np.nan])
 def test_what_is_no_success_is_not_counted_as_one(told):
     assert "eval/success" not in evaluated(Dot(), Dot())
-    assert "eval/success" not in evaluated(Solved("success", 3, told, told))
+    assert "eval/success" not in evaluated(Solved(3, told, told))
 
 
 def test_actions_to_and_from_environments(rng):

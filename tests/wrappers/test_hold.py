@@ -6,7 +6,7 @@ import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import viper_gym  # noqa: F401
-from dot_env import Dot
+from dot_env import Dot, Solved
 from viper_gym.errors import PreprocessingMismatch
 from viper_gym.wrappers.hold import HoldAction, HoldActionVector
 from viper_gym.wrappers.single import ViperRewardWrapper
@@ -53,18 +53,6 @@ def test_a_step_in_which_an_episode_ends_or_begins_is_held_no_longer(mode):
         assert np.array_equal(over, ended) and np.array_equal(observations, expected)
 
 
-class Solved(Dot):
-    """Tells that it is solved at one step only."""
-
-    def __init__(self, when: int, yes: object = True, no: object = False):
-        super().__init__()
-        self.when, self.told = when, (no, yes)
-
-    def step(self, action):
-        *result, info = super().step(action)
-        return *result, info | {"success": self.told[self.t == self.when]}
-
-
 @pytest.mark.parametrize(("yes", "no"), [(True, False), (1.0, 0.0), (np.float32(1), np.float32(0))])
 def test_what_was_solved_while_an_action_is_held_was_solved(yes, no):
     action, told = np.zeros(1, np.float32), []
@@ -79,6 +67,17 @@ def test_what_was_solved_while_an_action_is_held_was_solved(yes, no):
     envs.reset(seed=0)
     steps = [envs.step(np.zeros((2, 1), np.float32))[-1]["success"].tolist() for _ in range(3)]
     assert steps == [[no, no], [yes, no], [no, yes]]
+
+
+def test_a_success_is_not_told_of_the_episode_behind_it():
+    """Solved at step 5 of 6, held for 4; the other environment is solved in the same four steps."""
+    short = lambda: gym.wrappers.TimeLimit(Solved(5), 6)  # noqa: E731
+    vector = SyncVectorEnv([short, lambda: Solved(5)], autoreset_mode=AutoresetMode.SAME_STEP)
+    envs, action = HoldActionVector(vector, 4), np.zeros((2, 1), np.float32)
+    envs.reset(seed=0)
+    envs.step(action)
+    *_, over, infos = envs.step(action)
+    assert over.tolist() == [True, False] and infos["success"].tolist() == [False, True]
 
 
 def test_a_success_that_is_no_number_is_passed_on():

@@ -85,6 +85,8 @@ class HoldActionVector(VectorWrapper):
             parts.add(infos)
             over = terminated | truncated
             if over.any():
+                if not self._resets_next:  # what these tell is of their next episode
+                    parts.forget_success(infos, over)
                 break
         self._over = over & self._resets_next
         return observations, total, terminated, truncated, {**infos, **parts.values}
@@ -101,6 +103,10 @@ class _Parts:
             self.values[key] = self.values.get(key, 0.0) + info[key]
         for key in info.keys() & set(SUCCESS_INFO):
             self.values[key] = _larger(info[key], self.values.get(key))
+
+    def forget_success(self, info: dict[str, Any], begun: np.ndarray) -> None:
+        for key in self.values.keys() & set(SUCCESS_INFO):
+            self.values[key] = np.where(begun, info[key], self.values[key])
 
 
 def _larger(value: Any, before: Any) -> Any:

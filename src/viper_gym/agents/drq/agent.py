@@ -164,7 +164,8 @@ class DrQ(TorchAgent):
     def _step(self, name: str, loss: Tensor) -> None:
         optimizer = self._optimizers[name]
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        # the actor's loss runs through the critics; their own gradients would not be used
+        loss.backward(inputs=[p for group in optimizer.param_groups for p in group["params"]])
         optimizer.step()
 
     @torch.no_grad()

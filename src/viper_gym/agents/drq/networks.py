@@ -71,8 +71,11 @@ def _in(layer: nn.Module) -> int:
 
 
 def _orthogonal(module: nn.Module) -> None:
+    """As in DrQ: the gain of a ReLU for convolutions, 1 for linear layers, so that a new policy's
+    mean is near zero and not at the ends of tanh."""
     if isinstance(module, (nn.Linear, nn.Conv2d)):
-        nn.init.orthogonal_(module.weight.flatten(1), math.sqrt(2.0))
+        gain = math.sqrt(2.0) if isinstance(module, nn.Conv2d) else 1.0
+        nn.init.orthogonal_(module.weight.flatten(1), gain)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 

@@ -221,6 +221,23 @@ def test_split_holds_out_whole_episodes():
     episodes = {"a": [Episode(frames(4, seed=i)) for i in range(10)]}
     split = split_episodes(episodes, 0.2)
     assert (len(split.train["a"]), len(split.held_out["a"])) == (8, 2)
+    held_out = {item.frames.tobytes() for item in split.held_out["a"]}
+    assert not held_out & {item.frames.tobytes() for item in split.train["a"]}
+
+
+def test_what_is_held_out_is_of_every_kind():
+    """Videos come folder by folder: the last ones may be all that shows who does nothing."""
+    play = ["constant"] * 16 + ["random"] * 16 + ["small"] * 6 + ["zero"] * 6
+    split = split_episodes({"a": play, "one": ["constant"], "two": ["small", "zero"]})
+    assert split.held_out["a"] == ["constant", "random", "random", "zero"]
+    assert {kind: split.train["a"].count(kind) for kind in set(play)} == {
+        "constant": 15,
+        "random": 14,
+        "small": 6,
+        "zero": 5,
+    }
+    assert split.train["one"] == split.held_out["one"] == ["constant"]
+    assert (split.train["two"], split.held_out["two"]) == (["small"], ["zero"])
 
 
 def test_frozen_context_copies_a_later_frame_and_does_not_train_on_copies(rng):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -17,23 +18,31 @@ from viper_gym.data.episodes import Episode
 
 ANY_CODE = 0.15  # share of still cells in `show_any_code`
 TRIES = 20  # places looked at for a window in which something moves
+T = TypeVar("T")  # an episode, or its codes
 FAR = 4  # windows before and behind, from which `WindowSampler.tampered` takes frames
 
 
-class Split(NamedTuple):
+@dataclass(frozen=True)
+class Split(Generic[T]):
     """Episodes by task, held-out ones apart."""
 
-    train: dict[str, list[Episode]]
-    held_out: dict[str, list[Episode]]
+    train: dict[str, list[T]]
+    held_out: dict[str, list[T]]
 
 
-def split_episodes(episodes: dict[str, list[Episode]], held_out: float = 0.1) -> Split:
-    """Hold out the last share of each task's episodes (at least one where there are two)."""
+def split_episodes(episodes: dict[str, list[T]], held_out: float = 0.1) -> Split[T]:
+    """Hold out a share of each task's episodes, at equal distances (at least one where there are
+    two; where there is one, it is in both).
+
+    Not the last ones: videos come folder by folder, and the last folder may be the only one of
+    its kind (of play `random` to `zero`, those who do nothing).
+    """
     train, other = {}, {}
     for task, items in episodes.items():
         n = max(1, round(len(items) * held_out)) if len(items) > 1 else 0
-        train[task] = items[: len(items) - n]
-        other[task] = items[len(items) - n :] or items
+        chosen = {int((i + 0.5) * len(items) / n) for i in range(n)}
+        train[task] = [item for i, item in enumerate(items) if i not in chosen]
+        other[task] = [items[i] for i in sorted(chosen)] or items
     return Split(train, other)
 
 

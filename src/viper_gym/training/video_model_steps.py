@@ -18,6 +18,7 @@ from viper_gym.data.clips import (
     replace_context,
     show_any_code,
     skip_beginnings,
+    split_episodes,
 )
 from viper_gym.errors import TrainingError
 from viper_gym.models.composition import compose_classes
@@ -88,18 +89,21 @@ class VideoModelSteps:
         self.modules: dict[str, nn.Module] = {"model": model, "ema": self.ema, "best": self._best}
         self.optimizers: dict[str, torch.optim.Optimizer] = {"model": optimizer}
         self._tokenizer = tokenizer
-        held_out = {t: c[-max(1, len(c) // 10) :] for t, c in codes.items()}
-        train = {t: c[: -max(1, len(c) // 10)] or c for t, c in codes.items()}
+        split = split_episodes(codes)
         c = config
         self._pictured = len(codes) // (1 if c.play is None else 2)  # tasks of the tokenizer
         self._empty = empty_codes(codes)  # (tasks, h, w)
         window = c.model.sequence_length, c.frame_stride, self._empty
         self._sampler = WindowSampler(
-            train, *window, c.loop.seed, c.waiting, self._skipped(train, c.last_frames)
+            split.train,
+            *window,
+            c.loop.seed,
+            c.waiting,
+            self._skipped(split.train, c.last_frames),
         )
         self._experts: WindowSampler | None = None
         if c.tampered:
-            experts = {t: train[t] for t in list(train)[: self._pictured]}
+            experts = {t: split.train[t] for t in list(codes)[: self._pictured]}
             self._experts = WindowSampler(
                 experts,
                 *window[:2],
@@ -108,7 +112,7 @@ class VideoModelSteps:
                 skipped=self._skipped(experts, c.last_frames),
             )
         self._held_out = WindowSampler(
-            held_out, *window, 12345, skipped=self._skipped(held_out, c.last_frames)
+            split.held_out, *window, 12345, skipped=self._skipped(split.held_out, c.last_frames)
         )
 
     def _skipped(self, codes: dict[str, list[np.ndarray]], last: int) -> dict[str, list[int]]:

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import tyro
 
 from conftest import small_bundle
 from viper_gym import cli
-from viper_gym.checkpoints.bundle import read_config, save_bundle
+from viper_gym.checkpoints.bundle import read_config, save_bundle, write_config
 from viper_gym.checkpoints.index import read_index
 from viper_gym.checkpoints.resolve import bundled_folder
 from viper_gym.cli.rebuild import Rebuild, commands, link_together, read_recipes
@@ -115,6 +116,10 @@ def test_a_recipe_is_shown_and_its_videos_put_together(tmp_path, capsys):
 
 def test_the_next_step_is_a_command_for_the_tasks_that_were_trained(tmp_path):
     save_bundle(small_bundle(), tmp_path)
+    assert "--episodes FOLDER --calibrate" in next_step(tmp_path)
+    # of somebody's videos of a suite's task nothing is known: they may look otherwise
+    dmc = read_config(bundled_folder("dmc"))
+    write_config(replace(dmc, preprocessing={task: {} for task in dmc.tasks}), tmp_path)
     assert "--episodes FOLDER --calibrate" in next_step(tmp_path)
     assert "--suite dmc --calibrate" in next_step(bundled_folder("dmc"))
     assert "--suite metaworld --calibrate" in next_step(bundled_folder("metaworld"))

@@ -78,3 +78,14 @@ def require_positive(**values: float | None) -> None:
     for name, value in values.items():
         if value is not None and not value > 0:
             raise TrainingError(f"{name}: expected more than 0, got {value}")
+
+
+def require_between(low: float, high: float, **values: float) -> None:
+    """Settings that have to be from `low` to `high`.
+
+    Raises:
+        TrainingError: naming the first that is not.
+    """
+    for name, value in values.items():
+        if not low <= value <= high:
+            raise TrainingError(f"{name}: expected {low:g} to {high:g}, got {value}")

@@ -16,7 +16,7 @@ from viper_gym.data.clips import (
     split_episodes,
 )
 from viper_gym.data.episodes import Episode
-from viper_gym.data.videos import load_folder, read_video
+from viper_gym.data.videos import find_videos, load_folder, read_video
 from viper_gym.errors import VideoDataError
 from viper_gym.pictures import resize
 
@@ -145,7 +145,7 @@ def test_unusable_folders_are_named(tmp_path):
     with pytest.raises(VideoDataError, match="walk: no videos"):
         load_folder(tmp_path, 32, 4)
     Episode(frames(3)).save(tmp_path / "walk" / "short.npz")
-    with pytest.raises(VideoDataError, match=r"short\.npz: 3 frames, but a window needs 4"):
+    with pytest.raises(VideoDataError, match=r"short\.npz: 3 frames, expected 4 or more"):
         load_folder(tmp_path, 32, 4)
     Episode(frames(9)[..., 0]).save(tmp_path / "walk" / "short.npz")
     with pytest.raises(VideoDataError, match=r"\(T, 32, 32, 3\), got uint8 \(9, 32, 32\)"):
@@ -413,3 +413,24 @@ def test_lossy_videos_are_warned_of_once(tmp_path, caplog):
         Image.fromarray(frames[0]).save(tmp_path / "walk" / f"{i}.gif")
     load_folder(tmp_path, 64, min_frames=1)
     assert len(caplog.messages) == 1 and caplog.messages[0].startswith(".gif videos have lost")
+
+
+def test_hidden_files_and_folders_are_no_videos(tmp_path):
+    Episode(frames(5)).save(tmp_path / "walk" / "1.npz")
+    for name in ("2/0.png", "2/1.png", "2/.ipynb_checkpoints/0-checkpoint.png", ".cache/0.png"):
+        (tmp_path / "walk" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(frames(1)[0]).save(tmp_path / "walk" / name)
+    (tmp_path / "walk" / "._clip.mp4").write_bytes(b"of macOS")
+    (tmp_path / "walk" / "2" / "._0.png").write_bytes(b"of macOS")
+    found = find_videos(tmp_path / "walk")
+    assert [path.name for path in found] == ["1.npz", "2"]
+    assert len(read_video(found[1]).frames) == 2
+
+
+def test_an_npz_without_frames_or_with_foreign_meta_is_named(tmp_path):
+    np.savez(tmp_path / "none.npz", frames=np.zeros((0, 32, 32, 3), np.uint8))
+    with pytest.raises(VideoDataError, match=r"none\.npz: no frame in it"):
+        read_video(tmp_path / "none.npz", 64)
+    np.savez(tmp_path / "list.npz", frames=frames(3), meta=np.array("[1]"))
+    with pytest.raises(VideoDataError, match=r"list\.npz: expected 'meta' to be a JSON object"):
+        read_video(tmp_path / "list.npz")

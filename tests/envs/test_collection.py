@@ -43,6 +43,18 @@ def test_a_worker_that_dies_is_replaced_and_no_job_is_lost(tmp_path):
     assert list(InProcess().map(number_of, [3, 1, 2])) == [3, 1, 2]
 
 
+def process_of(job: int) -> int:
+    return os.getpid()
+
+
+def test_a_worker_that_dies_while_it_is_idle_is_replaced():
+    with Processes(1) as workers:
+        (worker,) = workers.map(process_of, [0])
+        os.kill(worker, signal.SIGKILL)
+        time.sleep(1)  # until the pool has noticed
+        assert list(workers.map(number_of, [3, 1, 2])) == [3, 1, 2]
+
+
 def test_workers_that_die_again_and_again_are_an_error():
     with (
         Processes(1) as workers,

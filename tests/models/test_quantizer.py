@@ -35,6 +35,16 @@ def test_dead_codes_come_back():
     assert use > 4
 
 
+def test_codes_do_not_come_back_from_a_training_that_diverged():
+    """Who trains says so by the loss, which is not finite; a sampler of NaN would come first."""
+    quantizer = VectorQuantizer(8, 2, ema_decay=0.9, dead_after=3).train()
+    for _ in range(3):
+        quantizer(torch.zeros(64, 2))
+    for _ in range(3):
+        loss = quantizer(torch.full((64, 2), float("nan"))).loss
+    assert not torch.isfinite(loss)
+
+
 def test_perplexity_of_uniform_use():
     use, unused = perplexity(torch.tensor([0, 1, 2, 3]), 8)
     assert abs(use - 4.0) < 1e-5

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from viper_gym.errors import TrainingError
 from viper_gym.progress import progress_bar
-from viper_gym.training.loop import Loop, LoopConfig, make_accelerator
+from viper_gym.training.loop import Loop, LoopConfig, make_accelerator, precision_of
+from viper_gym.training.video_model import VideoModelTraining
 
 
 @dataclass(frozen=True)
@@ -117,3 +118,72 @@ def test_a_terminal_of_eighty_columns_shows_the_time_that_is_left():
         bar.update(job, completed=20)
     shown = console.file.getvalue()
     assert re.search(r"video model .* left \d:\d\d:\d\d step 25 train/nats", shown), shown
+
+
+class Diverges(Counts):
+    """Has a finite loss; its weights are not finite from a step on."""
+
+    def __init__(self, at: int, loss: float = 1.0):
+        super().__init__()
+        self.modules, self._at, self._loss = {"net": torch.nn.Linear(2, 1)}, at, loss
+
+    def train_step(self, step, progress):
+        if step == self._at:
+            torch.nn.init.constant_(self.modules["net"].weight, float("nan"))
+        return {"loss": 1.0 if step < self._at else self._loss}
+
+
+@pytest.mark.parametrize("loss", [1.0, float("nan")])
+def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tmp_path, loss):
+    often = config(tmp_path, checkpoint_minutes=0.0, log_every=1000)
+    with pytest.raises(TrainingError, match=r"not finite at step 5; lower learning_rate"):
+        Loop(often, "run", Settings()).run(Diverges(4, loss))
+    again = Loop(replace(often, resume=True), "run", Settings())
+    again.run(Diverges(10))
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert torch.isfinite(state["modules"]["net"]["weight"]).all()
+
+
+def test_a_disk_that_is_full_at_the_end_is_a_named_error(tmp_path):
+    def full():
+        raise OSError(28, "No space left on device")  # as `write` has it, without a name
+
+    with pytest.raises(TrainingError, match=r"cannot write to .* run again with resume"):
+        Loop(config(tmp_path), "run", Settings()).run(Counts(), full)
+
+
+def test_a_finished_run_is_not_evaluated_again(tmp_path):
+    Loop(config(tmp_path), "run", Settings()).run(Counts())
+    Loop(config(tmp_path, resume=True), "run", Settings()).run(Counts())
+    assert steps(tmp_path) == [1, 2, 4, 6, 6]
+    evaluated = config(tmp_path / "other", eval_every=3)
+    Loop(evaluated, "run", Settings()).run(Counts())
+    lines = (tmp_path / "other" / "metrics.jsonl").read_text().splitlines()
+    assert [x["step"] for x in map(json.loads, lines) if "held_out" in x] == [3, 6]
+
+
+def test_a_resumed_run_keeps_its_precision(tmp_path):
+    Loop(config(tmp_path), "run", Settings(), "bf16").run(Counts())
+    with pytest.raises(TrainingError, match=r"precision=bf16 \(now fp32\)"):
+        Loop(config(tmp_path, resume=True), "run", Settings(), "fp32").run(Counts())
+    for precision in ("bf16", "fp32"):  # one of them is not what this machine would take
+        out = tmp_path / precision
+        Loop(config(out), "run", Settings(), precision).run(Counts())
+        assert precision_of(make_accelerator(config(out, resume=True))) == precision
+
+
+def test_small_metrics_are_logged(tmp_path):
+    small = Counts()
+    small.train_step = lambda step, progress: {"gradient_penalty": 3.25e-8}
+    Loop(config(tmp_path), "run", Settings()).run(small)
+    first = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
+    assert first["gradient_penalty"] == 3.25e-8 and first["step"] == 1
+
+
+def test_settings_out_of_range_are_named(tmp_path):
+    with pytest.raises(TrainingError, match=r"seed: expected 0 to .*, got -1"):
+        config(tmp_path, seed=-1)
+    with pytest.raises(TrainingError, match=r"frozen_context: expected 0 to 1, got 1\.5"):
+        VideoModelTraining(frozen_context=1.5)
+    with pytest.raises(TrainingError, match="last_frames: expected 0 to inf, got -5"):
+        VideoModelTraining(last_frames=-5)

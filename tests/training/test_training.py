@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from viper_gym.checkpoints.bundle import load_bundle, load_tokenizer, save_tokenizer
+from viper_gym.checkpoints.bundle import (
+    Calibration,
+    load_bundle,
+    load_tokenizer,
+    read_config,
+    save_tokenizer,
+    write_config,
+)
 from viper_gym.data.episodes import Episode
 from viper_gym.data.masks import write_mask
 from viper_gym.errors import CheckpointError, DependencyNotInstalled, TrainingError
@@ -167,6 +174,26 @@ def test_with_tampered_windows_a_ratio_of_several_frames_sees_motion(data, token
         float(model.log_prob(video[None], "right")[0, 1:].mean()) for video in (walk, still, other)
     )
     assert moves > 0.5 and rests < -0.5 and jumps < -0.5, (moves, rests, jumps)
+
+
+def test_a_finished_run_that_is_resumed_keeps_what_was_measured(data, tokenizer, tmp_path):
+    config = video_config(data, tokenizer, tmp_path, 3)
+    folder = train_video_model(config)
+    levels = {"left": Calibration(-2.0, -1.0, "by hand")}
+    write_config(replace(read_config(folder), calibration=levels), folder)
+    (folder / "README.md").write_text("a card")
+    train_video_model(replace(config, loop=replace(config.loop, resume=True)))
+    assert read_config(folder).calibration == levels
+    assert (folder / "README.md").read_text() == "a card"
+    # without `resume` it is another model, and the old one lies with its checkpoint
+    train_video_model(replace(config, loop=replace(config.loop, seed=1)))
+    assert not read_config(folder).calibration and not (folder / "README.md").exists()
+    assert read_config(tmp_path / "previous" / "bundle").calibration == levels
+    # so it is where steps were added
+    write_config(replace(read_config(folder), calibration=levels), folder)
+    longer = replace(config.loop, seed=1, steps=5, resume=True)
+    train_video_model(replace(config, loop=longer))
+    assert not read_config(folder).calibration
 
 
 def test_play_that_does_not_fit_is_a_named_error(data, play, tokenizer, tmp_path):

@@ -276,6 +276,24 @@ def save_bundle(bundle: Bundle, folder: Path, dtype: torch.dtype = torch.float32
     write_config(bundle.config, folder)
 
 
+def holds_weights(folder: Path, bundle: Bundle, dtype: torch.dtype = torch.float32) -> bool:
+    """Whether `folder` is a bundle of the same networks, whose calibration and card still hold."""
+    try:
+        there = load_bundle(folder)
+    except CheckpointError:
+        return False
+    for stored, module in (
+        (there.tokenizer, bundle.tokenizer),
+        (there.video_model, bundle.video_model),
+    ):
+        old, new = stored.state_dict(), module.state_dict()
+        if old.keys() != new.keys():
+            return False
+        if not all(torch.equal(old[k].float(), v.cpu().to(dtype).float()) for k, v in new.items()):
+            return False
+    return True
+
+
 def write_config(config: BundleConfig, folder: Path) -> None:
     """Write config.json atomically."""
     temporary = folder / (CONFIG + ".tmp")

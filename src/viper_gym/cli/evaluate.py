@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -174,10 +175,18 @@ class Evaluate:
 
     def _command(self, suite: str) -> str:
         """What repeats this audit, of all tasks that the checkpoint serves."""
-        source = f"--suite {suite}" if self.episodes is None else f"--episodes {self.episodes}"
-        agents = "" if self.agents is None else f" --agents {self.agents}"
+        source = (
+            f"--suite {suite}" if self.episodes is None else f"--episodes {_quoted(self.episodes)}"
+        )
+        agents = "" if self.agents is None else f" --agents {_quoted(self.agents)}"
         seed = "" if self.seed == Evaluate.seed else f" --seed {self.seed}"
-        return f"viper-gym evaluate --checkpoint {self.name} {source}{agents}{seed} --write"
+        return (
+            f"viper-gym evaluate --checkpoint {_quoted(self.name)} {source}{agents}{seed} --write"
+        )
+
+
+def _quoted(path: str | Path) -> str:
+    return shlex.quote(str(path))
 
 
 def audit_checkpoint(

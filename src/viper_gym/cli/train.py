@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,9 +55,11 @@ def next_step(bundle: Path) -> str:
 
     config = read_config(bundle)
     # a suite's own episodes may not look like videos of which nothing is known
-    suite = suite_of(config.tasks) if config.preprocessing else None
+    suite = suite_of(config.tasks) if any(config.preprocessing.values()) else None
     source = "--episodes FOLDER" if suite is None else f"--suite {suite}"
-    return f"viper-gym evaluate --checkpoint {bundle} {source} --calibrate --write"
+    return (
+        f"viper-gym evaluate --checkpoint {shlex.quote(str(bundle))} {source} --calibrate --write"
+    )
 
 
 def train_help() -> None:

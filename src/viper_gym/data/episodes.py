@@ -64,6 +64,10 @@ class Episode:
                 rewards = data["rewards"] if "rewards" in data else None
                 episode = cls(data["frames"], rewards, meta)
                 steps = len(episode.frames) - 1
+                if steps < 0:
+                    raise VideoDataError(f"{path}: no frame in it")
+                if not isinstance(meta, dict):
+                    raise VideoDataError(f"{path}: expected 'meta' to be a JSON object, got {meta}")
         except (VideoDataError, MemoryError):  # the latter is not the file's fault
             raise
         except Exception as error:  # of damaged files also zlib's, tokenize's, …

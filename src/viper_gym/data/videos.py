@@ -95,9 +95,12 @@ def _movie(path: Path) -> Iterator[np.ndarray]:
 
 
 def _pictures(folder: Path) -> Iterator[np.ndarray]:
-    files = sorted((f for f in folder.iterdir() if f.suffix.lower() in PICTURES), key=natural_key)
-    for file in files:
+    for file in sorted(filter(_is_picture, folder.iterdir()), key=natural_key):
         yield np.asarray(_eight_bits(Image.open(file)).convert("RGB"))
+
+
+def _is_picture(file: Path) -> bool:
+    return file.suffix.lower() in PICTURES and not file.name.startswith(".")
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
@@ -126,13 +129,16 @@ def _loss(video: Path) -> str:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Everything in a folder, also behind links to other folders."""
+    """Everything in a folder that is not hidden, also behind links to other folders."""
     walked: set[str] = set()
     for root, folders, files in os.walk(folder, followlinks=True):
         if (real := os.path.realpath(root)) in walked:  # a link that leads back
             folders.clear()
             continue
         walked.add(real)
+        # .ipynb_checkpoints, macOS's ._clip.mp4
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files = [name for name in files if not name.startswith(".")]
         yield from (Path(root) / name for name in (*folders, *files))
 
 
@@ -148,7 +154,7 @@ def find_videos(folder: Path) -> list[Path]:
             continue
         if path.is_file() and path.suffix.lower() in (".npz", *MOVIES):
             found.append(path)
-        elif path.is_dir() and any(f.suffix.lower() in PICTURES for f in path.iterdir()):
+        elif path.is_dir() and any(map(_is_picture, path.iterdir())):
             found.append(path)
     return found
 
@@ -202,6 +208,6 @@ def _check_episode(episode: Episode, path: Path, image_size: int, min_frames: in
         )
     if shape[0] < min_frames:
         raise VideoDataError(
-            f"{path}: {shape[0]} frames, but a window needs {min_frames} "
-            "(sequence length x frame stride)"
+            f"{path}: {shape[0]} frames, expected {min_frames} or more (a window of L frames that "
+            "are s steps apart spans (L - 1) s + 1, a tokenizer compares two)"
         )

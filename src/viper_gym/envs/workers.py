@@ -56,8 +56,8 @@ class Processes:
         """
         left, died = list(jobs), 0
         while left:
-            futures = [self._pool.submit(function, job) for job in left]
-            try:
+            try:  # a pool whose process died while idle says so when it is given work
+                futures = [self._pool.submit(function, job) for job in left]
                 for future in futures:
                     answer = future.result()
                     del left[0]

@@ -102,8 +102,8 @@ class VectorQuantizer(nn.Module):
             self.codebook.copy_(self.sums / (self.counts[:, None] + 1e-5))
         self.unused_for.add_(1).masked_fill_(counts > 0, 0)
         dead = self.unused_for > self.dead_after
-        if dead.any():
-            error = (flat - quantized.reshape(flat.shape)).pow(2).sum(1)
+        error = (flat - quantized.reshape(flat.shape)).pow(2).sum(1)
+        if dead.any() and torch.isfinite(error).all():  # else training has diverged, and says so
             pick = torch.multinomial(error + 1e-6, int(dead.sum()), replacement=True)
             self.codebook[dead] = flat[pick]
             self.sums[dead] = flat[pick]

@@ -81,11 +81,12 @@ def encode_play(
             f"the experts' videos have the tasks {tasks}, {folder} {tuple(episodes)}"
         )
     for task, played in recorded_preprocessing(episodes).items():
-        for key in played.keys() & preprocessing[task].keys():
-            if played[key] != preprocessing[task][key]:
+        known = preprocessing[task]
+        for key in (played.keys() & known.keys()) | {RESIZED}:  # not resized is known, too
+            if played.get(key) != known.get(key):
                 raise TrainingError(
-                    f"{task}: {folder} was recorded with {key} {played[key]}, the experts' videos "
-                    f"with {preprocessing[task][key]}: what would be learned is the difference"
+                    f"{task}: {folder} was recorded with {key} {played.get(key)}, the experts' "
+                    f"videos with {known.get(key)}: what would be learned is the difference"
                 )
     return {
         f"{task} (play)": encode_episodes(tokenizer, items, number)

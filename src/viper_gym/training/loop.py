@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -19,10 +20,12 @@ from accelerate.utils import set_seed
 from PIL import Image
 from torch import nn
 
-from viper_gym.errors import TrainingError, require_positive
+from viper_gym.errors import UNWRITABLE, TrainingError, require_between, require_positive
 from viper_gym.files import set_aside
 from viper_gym.models.bf16 import bf16_is_fast
 from viper_gym.progress import progress_bar
+
+STATE = "state.pt"  # the checkpoint, in a run's folder
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class LoopConfig:
     device: str = "auto"
     """auto, cpu, cuda or mps; which of several GPUs, CUDA_VISIBLE_DEVICES says"""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """auto is bf16 where it is fast"""
+    """auto is bf16 where it is fast; a resumed run keeps what it began with"""
     resume: bool = False
     """go on from the last checkpoint in `out`"""
     log_every: int = 25
@@ -56,6 +59,7 @@ class LoopConfig:
             log_every=self.log_every,
             eval_every=self.eval_every,
         )
+        require_between(0, 2**32 - 1, seed=self.seed)  # NumPy's
 
 
 class Trainable(Protocol):
@@ -79,8 +83,9 @@ def make_accelerator(config: LoopConfig) -> Accelerator:
     Raises:
         TrainingError: the device is not there.
     """
-    bf16 = config.precision == "bf16"
-    if config.precision == "auto":
+    begun = _begun_precision(config.out / STATE) if config.resume else None
+    bf16 = (begun if config.precision == "auto" and begun else config.precision) == "bf16"
+    if config.precision == "auto" and begun is None:
         gpu = config.device != "cpu" and torch.cuda.is_available()
         bf16 = bf16_is_fast("cuda" if gpu else "cpu")
     precision = "bf16" if bf16 else "no"
@@ -95,6 +100,20 @@ def make_accelerator(config: LoopConfig) -> Accelerator:
     return accelerator
 
 
+def precision_of(accelerator: Accelerator) -> str:
+    """bf16 or fp32, as `make_accelerator` chose."""
+    return "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
+
+
+def _begun_precision(path: Path) -> str | None:
+    """What a run computed in before it was killed: two timings on a busy machine may differ."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return str(json.loads(state["settings"])["precision"])
+    except Exception:  # none there, or of an older version; who loads it says what is wrong
+        return None
+
+
 def learning_rate(base: float, step: int, progress: float, warmup: int = 50) -> float:
     """Linear warm-up over `warmup` steps, then a cosine to 2 % of the base."""
     cosine = 0.5 * (1.0 + float(np.cos(np.pi * min(progress, 1.0))))
@@ -104,12 +123,14 @@ def learning_rate(base: float, step: int, progress: float, warmup: int = 50) -> 
 class Loop:
     """Runs a `Trainable` to its end; a killed run goes on from its last checkpoint."""
 
-    def __init__(self, config: LoopConfig, description: str, settings: Any):
+    def __init__(
+        self, config: LoopConfig, description: str, settings: Any, precision: str = "fp32"
+    ):
         self.config, self.description = config, description
         # batches are a function of seed and step
-        shared = {**asdict(settings), "seed": config.seed}
+        shared = {**asdict(settings), "seed": config.seed, "precision": precision}
         self._settings = json.loads(json.dumps(shared, default=str))
-        self._state_path = config.out / "state.pt"
+        self._state_path = config.out / STATE
         self.step, self._elapsed = 0, 0.0
         try:
             config.out.mkdir(parents=True, exist_ok=True)
@@ -122,12 +143,15 @@ class Loop:
         trainable: Trainable,
         on_end: Callable[[], None] = lambda: None,
         videos: dict[str, str] | None = None,
+        results: tuple[str, ...] = (),
     ) -> None:
         """Train, then call `on_end` (to write the final files).
 
         Args:
             videos: by task, what tells its videos from others (`codes.fingerprint`): the lowest
                 held-out loss so far was of these.
+            results: names of what `on_end` writes into `out`: a new run moves an earlier one's
+                aside, with its checkpoint.
 
         Raises:
             TrainingError: resume asked for but the checkpoint belongs to other settings or videos.
@@ -139,11 +163,23 @@ class Loop:
         if c.resume and self._state_path.exists():
             self._load(trainable)
         else:  # another run's, which a kill before the first checkpoint must not go on with
-            set_aside(self._state_path, "metrics.jsonl", "tensorboard", "samples")
+            set_aside(self._state_path, "metrics.jsonl", "tensorboard", "samples", *results)
         self._cut_log()
-        writer = SummaryWriter(str(c.out / "tensorboard"), purge_step=self.step)
+        try:
+            with closing(SummaryWriter(str(c.out / "tensorboard"), purge_step=self.step)) as writer:
+                self._train(trainable, writer)
+            on_end()
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            raise TrainingError(
+                f"cannot write to {c.out}: {error}. Make room and run again with resume"
+            ) from error
+
+    def _train(self, trainable: Trainable, writer: Any) -> None:
+        c = self.config
         start, saved, begun = time.monotonic(), time.monotonic(), self._elapsed
-        metrics: dict[str, float] = {}
+        evaluated = self.step if self._progress() >= 1.0 else -1  # a finished run, once more
         with progress_bar() as bar:
             total = 1000
             done = int(total * self._progress())
@@ -152,22 +188,22 @@ class Loop:
                 metrics = trainable.train_step(self.step, progress)
                 self.step += 1
                 self._elapsed = begun + time.monotonic() - start
+                _check_finite(metrics, self.step)
                 if self.step % c.log_every == 0 or self.step <= 2:
-                    _check_finite(metrics, self.step)
                     _log(writer, metrics, self.step)
                     self._append({**metrics, "step": self.step, "seconds": self._elapsed})
                     note = " ".join(f"{k} {v:.4g}" for k, v in list(metrics.items())[:3])
                     bar.update(job, completed=total * progress, note=f"step {self.step} {note}")
                 if self.step % c.eval_every == 0:
                     self._evaluate(trainable, writer)
+                    evaluated = self.step
                 if time.monotonic() - saved > 60 * c.checkpoint_minutes:
                     self._save(trainable)
                     saved = time.monotonic()
             bar.update(job, completed=total)
-        self._evaluate(trainable, writer)
+        if evaluated != self.step:
+            self._evaluate(trainable, writer)
         self._save(trainable)
-        on_end()
-        writer.close()
 
     def _progress(self) -> float:
         c = self.config
@@ -195,9 +231,20 @@ class Loop:
 
     def _append(self, line: dict[str, float]) -> None:
         with (self.config.out / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps({k: round(v, 6) for k, v in line.items()}) + "\n")
+            file.write(
+                json.dumps(
+                    {k: v if isinstance(v, int) else float(f"{v:.7g}") for k, v in line.items()}
+                )
+                + "\n"
+            )
 
     def _save(self, trainable: Trainable) -> None:
+        for name, module in trainable.modules.items():  # a loss may be finite, its gradient not
+            if not all(torch.isfinite(p).all() for p in module.parameters()):
+                raise TrainingError(
+                    f"weights of {name} are not finite at step {self.step}; lower learning_rate. "
+                    "The checkpoint before is kept"
+                )
         state = {
             "step": self.step,
             "elapsed": self._elapsed,
@@ -276,4 +323,5 @@ __all__ = [
     "learning_rate",
     "load_full_state",
     "make_accelerator",
+    "precision_of",
 ]

@@ -29,7 +29,7 @@ from viper_gym.models.tokenizer import FrameTokenizer
 from viper_gym.models.vqgan import PAPER_ATARI, PAPER_DMC, PAPER_RLBENCH, VQGAN, VQGANConfig
 from viper_gym.training.adversarial import AdversarialConfig, AdversarialLoss
 from viper_gym.training.codes import fingerprint
-from viper_gym.training.loop import Loop, LoopConfig, learning_rate, make_accelerator
+from viper_gym.training.loop import Loop, LoopConfig, learning_rate, make_accelerator, precision_of
 
 FOREGROUND = 0.12  # on [-1, 1]: difference from the median picture that counts as foreground
 UNCHANGED = 2  # grey levels: a cell whose pixels all change by at most this is unchanged
@@ -104,9 +104,15 @@ class TokenizerTraining:
 
 
 class _Trainable:
-    def __init__(self, config: Preset, loop: LoopConfig, episodes: dict[str, list[Episode]]):
+    def __init__(
+        self,
+        config: Preset,
+        loop: LoopConfig,
+        episodes: dict[str, list[Episode]],
+        accelerator: Accelerator,
+    ):
         self._config = config
-        self._accelerator = make_accelerator(loop)
+        self._accelerator = accelerator
         device = self._accelerator.device
         split = split_episodes(episodes)
         self._sampler = FrameSampler(split.train, loop.seed)
@@ -243,14 +249,16 @@ def train_tokenizer(config: TokenizerTraining) -> Path:
         TrainingError: the output folder is, or a resume does not fit.
     """
     preset = config.resolved()
-    loop = Loop(config.loop, "tokenizer", preset)
+    accelerator = make_accelerator(config.loop)
+    loop = Loop(config.loop, "tokenizer", preset, precision_of(accelerator))
     episodes = load_folder(config.data, preset.model.image_size, min_frames=2)
     masks = recorded_masks(config.data, preset.model.image_size)
-    trainable = _Trainable(preset, config.loop, episodes)
+    trainable = _Trainable(preset, config.loop, episodes, accelerator)
     loop.run(
         trainable,
         lambda: save_tokenizer(trainable.model, tuple(episodes), masks, config.loop.out),
         fingerprint({task: [e.frames for e in items] for task, items in episodes.items()}),
+        results=("tokenizer.*",),
     )
     return config.loop.out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from viper_gym.checkpoints.bundle import (
     TOKENIZER,
     Bundle,
     BundleConfig,
+    holds_weights,
     load_tokenizer,
     read_config,
     save_bundle,
@@ -24,7 +26,7 @@ from viper_gym.data.clips import (
 )
 from viper_gym.data.masks import recorded_masks
 from viper_gym.data.videos import load_folder
-from viper_gym.errors import TrainingError, require_positive
+from viper_gym.errors import TrainingError, require_between, require_positive
 from viper_gym.models.composition import sums_of_words
 from viper_gym.models.videogpt import VideoGPTConfig
 from viper_gym.training.codes import (
@@ -35,7 +37,7 @@ from viper_gym.training.codes import (
     round_to_half,
     serve,
 )
-from viper_gym.training.loop import Loop, LoopConfig, make_accelerator
+from viper_gym.training.loop import Loop, LoopConfig, make_accelerator, precision_of
 from viper_gym.training.video_model_steps import VideoModelSteps
 
 # Two layers behind a local view of the two frames before reach in 237 s on one core less than
@@ -114,6 +116,17 @@ class VideoModelTraining:
             frame_stride=self.frame_stride,
             learning_rate=self.learning_rate,
         )
+        require_between(
+            0,
+            1,
+            frozen_context=self.frozen_context,
+            empty_context=self.empty_context,
+            waiting=self.waiting,
+            any_code=self.any_code,
+            tampered=self.tampered,
+            ema_decay=self.ema_decay,
+        )
+        require_between(0, math.inf, last_frames=self.last_frames, still_end=self.still_end)
 
 
 def train_video_model(config: VideoModelTraining) -> Path:
@@ -179,8 +192,8 @@ def train_video_model(config: VideoModelTraining) -> Path:
                 f"{folder} was trained behind other masks than those in {config.data} (mask.png "
                 "beside a task's videos): copy them there"
             )
-    loop = Loop(config.loop, "video model", settings)
     accelerator = make_accelerator(config.loop)
+    loop = Loop(config.loop, "video model", settings, precision_of(accelerator))
     tokenizer = tokenizer.to(accelerator.device)
     codes = {t: encode_episodes(tokenizer, e, n) for n, (t, e) in enumerate(episodes.items())}
     try:
@@ -213,9 +226,11 @@ def train_video_model(config: VideoModelTraining) -> Path:
             tokenizer,
             trainable.result(),
         )
-        save_bundle(bundle, bundle_folder, torch.float16 if config.half else torch.float32)
+        dtype = torch.float16 if config.half else torch.float32
+        if not holds_weights(bundle_folder, bundle, dtype):  # else a finished run was resumed
+            save_bundle(bundle, bundle_folder, dtype)
 
-    loop.run(trainable, write, fingerprint(codes))
+    loop.run(trainable, write, fingerprint(codes), results=(bundle_folder.name,))
     return bundle_folder
 
 

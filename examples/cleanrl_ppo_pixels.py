@@ -137,7 +137,8 @@ def main(args: Args) -> None:
         for _ in range(args.epochs):
             for pick in index[torch.randperm(len(index))].split(args.batch_size):
                 o, a, old, advantage, target = (x[pick] for x in flat)
-                advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+                if len(pick) > 1:  # one has no deviation
+                    advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
                 policy, value = agent(o)
                 ratio = (policy.log_prob(a).sum(-1) - old).exp()
                 clipped = ratio.clamp(1 - args.clip, 1 + args.clip)

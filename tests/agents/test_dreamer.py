@@ -8,6 +8,7 @@ import torch
 from gymnasium.vector import SyncVectorEnv
 
 from dot_env import SIZE, Dot
+from viper_gym.agents.dreamer.actor_critic import Trajectory
 from viper_gym.agents.dreamer.agent import Dreamer
 from viper_gym.agents.dreamer.config import DreamerConfig
 from viper_gym.agents.dreamer.networks import Decoder, Encoder, stages
@@ -112,6 +113,22 @@ def test_each_loss_moves_its_own_networks():
     assert all(p.grad is None for p in [*dreamer.model.parameters(), *dreamer.bonus.parameters()])
     assert any(p.grad.abs().sum() > 0 for p in dreamer.actor.parameters())
     assert all(p.requires_grad for p in dreamer.model.parameters())
+
+
+def test_the_bonus_is_of_actions_as_the_world_takes_them():
+    """An actor is trained through it, and would be paid for actions that the bounds cut."""
+    dreamer = agent(DreamerConfig(**{**vars(TINY), "bonus": "disagreement"}))
+    data = dreamer._to_device(batch())
+    _, state, _ = dreamer.model.loss(data, dreamer._generator)
+    features = torch.randn(3, 5, state.features.shape[-1])
+
+    def bonus(actions):
+        imagined = Trajectory(features, actions, torch.ones(3, 5))
+        return dreamer._rewards(imagined)["bonus"]
+
+    inside = torch.full((3, 5, 2), 0.5)
+    assert torch.allclose(bonus(inside.sign()), bonus(2 * inside.sign()), atol=1e-6)
+    assert not torch.allclose(bonus(inside), bonus(inside.sign()), atol=1e-4)
 
 
 @pytest.mark.parametrize("discrete", [False, True])

@@ -15,7 +15,7 @@ from viper_gym.agents.actions import ActionCodec
 from viper_gym.agents.evaluation import play_episodes, still_share
 from viper_gym.agents.kept_bonus import KeptBonus
 from viper_gym.agents.replay import ReplayConfig
-from viper_gym.agents.run_log import RunLog
+from viper_gym.agents.run_log import RunLog, at_end
 from viper_gym.agents.trainer import Trainer, TrainerConfig
 from viper_gym.errors import DependencyNotInstalled, TrainingError
 from viper_gym.wrappers.hold import HoldActionVector
@@ -357,6 +357,20 @@ def evaluated(*envs) -> dict[str, float]:
     codec = ActionCodec(vector.single_action_space)
     means, _ = play_episodes(Sweeps().player(len(envs)), vector, codec, 0)
     return means.take("eval")
+
+
+def test_what_else_is_called_a_return_is_left_out():
+    infos = {
+        "viper/return": np.array([3.0, 0.0]),
+        "_viper/return": np.array([True, False]),
+        "episode_return": np.array([7.0, 8.0]),  # of who keeps no masks
+        "agents_return": np.ones((2, 3)),
+        "_agents_return": np.array([True, True]),
+        "best_return": np.array([None, None], object),
+        "a_return": 5.0,
+    }
+    assert at_end(infos, 0) == {"viper/return": 3.0, "episode_return": 7.0}
+    assert at_end(infos, 1) == {"episode_return": 8.0}
 
 
 @pytest.mark.parametrize("name", ["success", "is_success"])

@@ -69,3 +69,15 @@ def test_memory_keeps_the_newest():
         assert set(drawn) == set(range(max(0, start + count - 5), start + count))
     with pytest.raises(ValueError, match="not one of 6 samples"):
         RecentMemory(6, seed=0).load_state_dict(memory.state_dict())
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_callers_precision_changes_nothing(name):
+    expected = play(MAKERS[name](0), np.random.default_rng(0), 12)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert np.array_equal(play(MAKERS[name](0), np.random.default_rng(0), 12), expected)
+    torch.set_default_dtype(torch.float64)
+    try:  # the networks begin with other numbers then
+        assert np.isfinite(play(MAKERS[name](0), np.random.default_rng(0), 12)).all()
+    finally:
+        torch.set_default_dtype(torch.float32)

@@ -1,3 +1,4 @@
+import gc
 import json
 import math
 import pickle
@@ -8,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import SyncVectorEnv
+from gymnasium.wrappers import AddRenderObservation
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 from brightness import brightness_model
 from conftest import SIZE, CodedEnv, coded_frame, random_video_model, toy_bundle, with_offsets
 from viper_gym.errors import CheckpointError, FrameMismatch, PreprocessingMismatch, UnknownTask
 from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.wrappers.bonus import BonusRewardWrapper
 from viper_gym.wrappers.frames import FrameInInfo
 from viper_gym.wrappers.preprocessing import check_preprocessing
 from viper_gym.wrappers.single import ViperRewardWrapper
@@ -191,7 +195,7 @@ def test_unpickled_wrapper_gives_the_same_rewards(tmp_path):
     assert [r for r, _ in play(env)[0]] == [r for r, _ in play(twin)[0]]
 
 
-@pytest.mark.parametrize("vector", [False, True])
+@pytest.mark.parametrize("vector", ["no", "yes", "wrapped"])
 def test_another_renderer_in_the_process_changes_no_frame_of_gymnasiums_mujoco(vector, monkeypatch):
     """Its renderer goes on in whichever OpenGL context was made current last."""
     monkeypatch.setenv("MUJOCO_GL", "egl")  # Gymnasium does not look for one without a display
@@ -200,7 +204,10 @@ def test_another_renderer_in_the_process_changes_no_frame_of_gymnasiums_mujoco(v
         return gym.make("Hopper-v5", render_mode="rgb_array", width=SIZE, height=SIZE)
 
     def rewards(disturb: bool) -> list[float]:
-        if vector:
+        if vector == "wrapped":
+            inner = RecordEpisodeStatistics(SyncVectorEnv([hopper]))
+            envs = ViperVectorRewardWrapper(inner, reward_model(), "a")
+        elif vector == "yes":
             envs = ViperVectorRewardWrapper(SyncVectorEnv([hopper]), reward_model(), "a")
         else:
             envs = ViperRewardWrapper(hopper(), reward_model(), "a")
@@ -218,6 +225,64 @@ def test_another_renderer_in_the_process_changes_no_frame_of_gymnasiums_mujoco(v
         return found
 
     assert rewards(disturb=True) == rewards(disturb=False)
+
+
+@pytest.mark.parametrize("observed", [False, True])
+def test_environments_that_were_closed_change_no_frame_of_gymnasiums_mujoco(observed, monkeypatch):
+    """What they drew into is freed later, in the context of whoever draws then."""
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+
+    def hopper():
+        env = gym.make("Hopper-v5", render_mode="rgb_array", width=SIZE, height=SIZE)
+        env = AddRenderObservation(env) if observed else env
+        return ViperRewardWrapper(env, reward_model(), "a")
+
+    def rewards(disturb: bool) -> list[float]:
+        env, other, found = hopper(), None, []
+        env.reset(seed=0)
+        for _ in range(4):
+            if disturb:
+                other = None
+                gc.collect()
+                other = hopper()
+                other.reset(seed=1)
+                other.step(np.zeros(3, np.float32))
+                other.close()
+            found.append(float(env.step(np.zeros(3, np.float32))[1]))
+        env.close()
+        return found
+
+    assert rewards(disturb=True) == rewards(disturb=False)
+
+
+def test_autoreset_inside_is_refused():
+    inside = gym.wrappers.TimeLimit(gym.wrappers.Autoreset(CodedEnv()), 100)
+    with pytest.raises(ValueError, match=r"put it outside, Autoreset\(ViperRewardWrapper"):
+        ViperRewardWrapper(inside, reward_model(), "a")
+    with pytest.raises(ValueError, match="put it outside"):
+        BonusRewardWrapper(inside, "rnd")
+    outside = gym.wrappers.Autoreset(ViperRewardWrapper(CodedEnv(), reward_model(), "a"))
+    outside.reset(seed=0)
+    outside.step(0)
+
+
+def test_an_attribute_of_the_users_by_the_name_of_ours_says_nothing():
+    class Own(CodedEnv):
+        def preprocessing(self):
+            return "of images"
+
+    env = ViperRewardWrapper(Own(), reward_model(), "a")
+    assert [r for r, _ in play(env)[0]] == [
+        r for r, _ in play(ViperRewardWrapper(CodedEnv(), reward_model(), "a"))[0]
+    ]
+
+
+def test_loading_a_model_draws_no_random_number_of_the_users():
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    VideoRewardModel.from_pretrained("dmc", task="cup_catch", device="cpu")
+    assert torch.equal(torch.rand(3), expected)
 
 
 @pytest.mark.parametrize("bonus", [None, "rnd"])

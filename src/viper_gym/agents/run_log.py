@@ -99,10 +99,14 @@ class Means:
 
 def at_end(infos: dict[str, Any], env: int) -> dict[str, float]:
     """What an environment of a vector reports of its finished episode: returns, time shares."""
-    return {
-        name: float(values[env])
-        for name, values in infos.items()
-        if name.endswith(("return", "time_share"))
-        and not name.startswith("_")
-        and infos[f"_{name}"][env]
-    }
+    found = {}
+    for name, values in infos.items():
+        if not name.endswith(("return", "time_share")) or name.startswith("_"):
+            continue
+        said = infos.get(f"_{name}")
+        try:
+            if said is None or said[env]:
+                found[name] = float(values[env])
+        except (TypeError, ValueError, IndexError, KeyError):
+            continue  # something else by that name
+    return found

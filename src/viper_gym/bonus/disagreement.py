@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from viper_gym.bonus.memory import RecentMemory
-from viper_gym.bonus.networks import Ensemble, frame_network
+from viper_gym.bonus.networks import Ensemble, frame_network, own_precision
 from viper_gym.bonus.random_state import own_random_state
 from viper_gym.bonus.running import BonusScale, RunningMeanStd
 from viper_gym.types import Transition
@@ -85,17 +85,20 @@ class Disagreement:
         self.ensemble: Ensemble | None = None
         self._newest: tuple[Transition, tuple[np.ndarray, ...]] | None = None
 
+    @own_precision
     def compute(self, transition: Transition) -> np.ndarray:
         """Normalised bonus of the steps: float32 (m,)."""
         previous, action, following = self._read(transition)
         self._statistics.update(following)
         return self._scale(self._disagreement(previous, action))
 
+    @own_precision
     def error(self, transition: Transition) -> np.ndarray:
         """The raw disagreement, without normalisation or side effects: float32 (m,)."""
         previous, action, _ = self._read(transition)
         return self._disagreement(previous, action)
 
+    @own_precision
     def update(self, transition: Transition) -> None:
         """Remember the steps; every `update_every` of them, take one optimiser step."""
         every, before = self.config.update_every, self._memory.added
@@ -156,7 +159,7 @@ class Disagreement:
             with own_random_state(self.config.seed):
                 sides: Any = frames.shape[1:3]
                 network = frame_network(sides, (32, 64, 64), 512, head=0)
-            self._random = network.to(self._device).requires_grad_(False)
+            self._random = network.to(self._device, torch.float32).requires_grad_(False)
         x = torch.from_numpy(frames).to(self._device).permute(0, 3, 1, 2).float()
         return self._random(x / 127.5 - 1.0).cpu().numpy()
 
@@ -169,8 +172,10 @@ class Disagreement:
                 c.members, (size + actions, c.hidden_size, c.hidden_size, size)
             )
             if features > size:
-                self._projection = (torch.randn(features, size) / size**0.5).numpy()
-        self.ensemble.to(self._device)
+                self._projection = (
+                    torch.randn(features, size, dtype=torch.float32) / size**0.5
+                ).numpy()
+        self.ensemble.to(self._device, torch.float32)
         self._optimizer = torch.optim.Adam(self.ensemble.parameters(), c.learning_rate)
         self._statistics = RunningMeanStd((size,))
         self._widths = (features, actions)

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from itertools import pairwise
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from viper_gym.errors import FrameMismatch
 
+Method = TypeVar("Method", bound=Callable[..., Any])
 SMALLEST_FRAME = 36  # pixels: less leaves nothing behind the three convolutions
+
+
+def own_precision(method: Method) -> Method:
+    """A bonus's method (it has `_device`) in fp32, whatever autocast its caller is in."""
+
+    @wraps(method)
+    def shielded(self: Any, *arguments: Any) -> Any:
+        with torch.autocast(self._device.type, enabled=False):
+            return method(self, *arguments)
+
+    return cast(Method, shielded)
 
 
 def frame_network(

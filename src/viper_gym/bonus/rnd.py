@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from viper_gym.bonus.memory import RecentMemory
-from viper_gym.bonus.networks import frame_network
+from viper_gym.bonus.networks import frame_network, own_precision
 from viper_gym.bonus.random_state import own_random_state
 from viper_gym.bonus.running import BonusScale, RunningMeanStd
 from viper_gym.types import Transition
@@ -65,8 +65,8 @@ class RND:
         with own_random_state(c.seed):
             target = frame_network(image_size, c.cnn_features, c.mlp_size, head=0)
             predictor = frame_network(image_size, c.cnn_features, c.mlp_size, head=2)
-        self.target = target.to(self._device).requires_grad_(False)
-        self.predictor = predictor.to(self._device)
+        self.target = target.to(self._device, torch.float32).requires_grad_(False)
+        self.predictor = predictor.to(self._device, torch.float32)
         self._optimizer = torch.optim.Adam(self.predictor.parameters(), c.learning_rate)
         sides = (image_size, image_size) if isinstance(image_size, int) else image_size
         self._pixels = RunningMeanStd((*sides, 3))
@@ -82,6 +82,7 @@ class RND:
             target = self.target(x)
         return (self.predictor(x) - target).pow(2).mean(1)
 
+    @own_precision
     @torch.no_grad()
     def error(self, frames: np.ndarray) -> np.ndarray:
         """The raw prediction error of uint8 (B, H, W, 3), without side effects: float32 (B,)."""
@@ -92,6 +93,7 @@ class RND:
         self._pixels.update(transition.frame)
         return self._scale(self.error(transition.frame))
 
+    @own_precision
     def update(self, transition: Transition) -> None:
         """Remember the frames; every `update_every` of them, take one optimiser step."""
         every, before = self.config.update_every, self._memory.added

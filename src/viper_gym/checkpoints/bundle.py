@@ -309,9 +309,10 @@ def load_bundle(folder: Path) -> Bundle:
     """
     folder = Path(folder)
     config = read_config(folder)
-    tokenizer = _TOKENIZERS[config.tokenizer_type][1](config.tokenizer)
+    with torch.random.fork_rng(devices=[]):  # not to draw from the caller's random numbers
+        tokenizer = _TOKENIZERS[config.tokenizer_type][1](config.tokenizer)
+        video_model = VideoGPT(config.video_model)
     load_weights(tokenizer, folder / TOKENIZER)
-    video_model = VideoGPT(config.video_model)
     load_weights(video_model, folder / VIDEO_MODEL)
     codes, known = tokenizer.quantizer.codebook, video_model.codebook
     if not (torch.equal(codes, known) or torch.equal(codes.half(), known.half())):
@@ -373,6 +374,7 @@ def load_tokenizer(folder: Path) -> SavedTokenizer:
             f"{path}: expected a tokenizer of {sorted(_TOKENIZERS)}, got {kind!r}"
         )
     config = from_dict(_TOKENIZERS[kind][0], data["tokenizer"], str(path))
-    tokenizer = _TOKENIZERS[kind][1](config)
+    with torch.random.fork_rng(devices=[]):
+        tokenizer = _TOKENIZERS[kind][1](config)
     load_weights(tokenizer, Path(folder) / TOKENIZER)
     return SavedTokenizer(kind, tasks, data.get("masks", {}), frozen(tokenizer))

@@ -10,7 +10,12 @@ import numpy as np
 from viper_gym.bonus.choose import check_bonus, name_of
 from viper_gym.types import INFO_BONUS, INFO_TASK_RETURN, INFO_TASK_REWARD, Bonus
 from viper_gym.wrappers.exploration import Explorer
-from viper_gym.wrappers.frames import newest_frame, shown_frame
+from viper_gym.wrappers.frames import (
+    newest_frame,
+    refuse_autoreset,
+    shown_frame,
+    take_context_back,
+)
 
 _FIRST = np.array([0])
 
@@ -51,6 +56,7 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         gym.utils.RecordConstructorArgs.__init__(
             self, bonus=name_of(bonus), beta=beta, task_reward_weight=task_reward_weight
         )
+        refuse_autoreset(env)
         gym.Wrapper.__init__(self, env)
         self._chosen = bonus
         self.beta, self._task_reward_weight = beta, task_reward_weight
@@ -66,6 +72,7 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         return None if isinstance(self._chosen, str) else self._chosen
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        take_context_back(self.env)
         observation, info = self.env.reset(seed=seed, options=options)
         frame = self._frame(observation, info)
         if self._explorer is None:  # only now is the size of rendered frames known
@@ -79,6 +86,7 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         if self._explorer is None:
             raise gym.error.ResetNeeded("call reset() before step()")
         actions = self._explorer.flat_actions([action])
+        take_context_back(self.env)
         observation, task_reward, terminated, truncated, info = self.env.step(action)
         frames = self._frame(observation, info)[None]
         bonus = self.beta * float(self._explorer.score(_FIRST, actions, frames)[0])

@@ -63,7 +63,7 @@ def rendered_frame(env: gym.Env[Any, Any]) -> np.ndarray:
     Raises:
         FrameMismatch: render() gives no array (wrong render_mode).
     """
-    _take_context_back(env)
+    take_context_back(env)
     frame = env.render()
     if not isinstance(frame, np.ndarray):
         raise FrameMismatch(
@@ -73,13 +73,46 @@ def rendered_frame(env: gym.Env[Any, Any]) -> np.ndarray:
     return np.array(frame)
 
 
-def _take_context_back(env: gym.Env[Any, Any]) -> None:
-    """Gymnasium's MuJoCo renderer makes its OpenGL context current once. Where anything drew or was
-    closed since, it goes on in that other one, and shows black or another scene.
+def take_context_back(env: gym.Env[Any, Any]) -> None:
+    """Let Gymnasium's MuJoCo renderer draw into its own picture; before every call that may draw.
+
+    It makes its OpenGL context current once. Where anything drew or was closed since, it goes on in
+    that other one, and shows black or another scene. And closing an environment does not free what
+    it drew into: the garbage collector does, later, in whichever context is current then. If that
+    is this one, the framebuffer with the same number is gone from there on, and is made again here.
     """
     viewer: Any = getattr(getattr(env.unwrapped, "mujoco_renderer", None), "viewer", None)
-    if hasattr(viewer, "make_context_current"):
-        viewer.make_context_current()
+    if not hasattr(viewer, "make_context_current"):
+        return
+    viewer.make_context_current()
+    if not hasattr(viewer, "con") or _framebuffer_exists(viewer.con.offFBO):
+        return
+    import mujoco
+
+    viewer.con.free()  # before the new one, which may be given the same numbers
+    viewer.con = mujoco.MjrContext(viewer.model, mujoco.mjtFontScale.mjFONTSCALE_150)
+    viewer._set_mujoco_buffer()
+
+
+def _framebuffer_exists(number: int) -> bool:
+    from OpenGL import GL  # MuJoCo needs it
+
+    return bool(GL.glIsFramebuffer(number))
+
+
+def refuse_autoreset(env: gym.Env[Any, Any]) -> None:
+    """Inside, it would hide where episodes end.
+
+    Raises:
+        ValueError: there is a `gymnasium.wrappers.Autoreset` in the environment.
+    """
+    while isinstance(env, gym.Wrapper):
+        if isinstance(env, gym.wrappers.Autoreset):
+            raise ValueError(
+                "gymnasium.wrappers.Autoreset inside this wrapper hides where episodes end: put it "
+                "outside, Autoreset(ViperRewardWrapper(env, …))"
+            )
+        env = env.env
 
 
 def shown_frame(
@@ -117,10 +150,12 @@ class FrameInInfo(gym.Wrapper, gym.utils.RecordConstructorArgs):
         gym.Wrapper.__init__(self, env)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        take_context_back(self.env)
         observation, info = self.env.reset(seed=seed, options=options)
         return observation, {**info, INFO_FRAME: rendered_frame(self.env)}
 
     def step(self, action: Any):
+        take_context_back(self.env)
         observation, reward, terminated, truncated, info = self.env.step(action)
         info = {**info, INFO_FRAME: rendered_frame(self.env)}
         return observation, reward, terminated, truncated, info

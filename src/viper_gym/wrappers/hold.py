@@ -121,7 +121,7 @@ def _larger(value: Any, before: Any) -> Any:
 
 
 def _held(said: dict[str, Any] | None, steps: int) -> dict[str, Any] | None:
-    if said is None or "action_repeat" not in said:
+    if not isinstance(said, dict) or "action_repeat" not in said:
         return said
     return {**said, "action_repeat": said["action_repeat"] * steps}
 

@@ -19,7 +19,7 @@ def check_preprocessing(actual: dict[str, Any] | None, recorded: dict[str, Any],
     Raises:
         PreprocessingMismatch: naming both values.
     """
-    if actual is None:
+    if not isinstance(actual, dict):  # None, or something of the user's by that name
         return
     if "fovy" in actual and not recorded.keys() - {RESIZED}:
         shown = ", ".join(f"{name} {value}" for name, value in actual.items())

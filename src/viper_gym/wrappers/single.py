@@ -11,7 +11,12 @@ import numpy as np
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import Clip, ScaleKind
 from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, INFO_TIME_SHARE, STEP_INFO, Bonus
-from viper_gym.wrappers.frames import newest_frame, shown_frame
+from viper_gym.wrappers.frames import (
+    newest_frame,
+    refuse_autoreset,
+    shown_frame,
+    take_context_back,
+)
 from viper_gym.wrappers.scoring import RewardOptions, ScoredByVideo, Scorer, recorded_arguments
 
 
@@ -82,6 +87,7 @@ class ViperRewardWrapper(ScoredByVideo, gym.Wrapper, gym.utils.RecordConstructor
                 "ViperVectorRewardWrapper (gymnasium.vector) or viper_gym.wrappers.sb3."
                 "ViperVecEnvWrapper (Stable-Baselines3)"
             )
+        refuse_autoreset(env)
         gym.Wrapper.__init__(self, env)
         told = env.has_wrapper_attr("preprocessing")
         said = env.get_wrapper_attr("preprocessing") if told else None
@@ -94,6 +100,7 @@ class ViperRewardWrapper(ScoredByVideo, gym.Wrapper, gym.utils.RecordConstructor
         return self._scorer.tasks[0]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        take_context_back(self.env)
         observation, info = self.env.reset(seed=seed, options=options)
         self._scorer.reset(np.array([True]), self._frame(observation, info)[None])
         return observation, info
@@ -102,6 +109,7 @@ class ViperRewardWrapper(ScoredByVideo, gym.Wrapper, gym.utils.RecordConstructor
         if not self._scorer.started:
             raise gym.error.ResetNeeded("call reset() before step()")
         actions = self._scorer.flat_actions([action])
+        take_context_back(self.env)
         observation, task_reward, terminated, truncated, info = self.env.step(action)
         frame = self._frame(observation, info)[None]
         terms = self._scorer.score(frame, np.array([float(task_reward)]), actions)

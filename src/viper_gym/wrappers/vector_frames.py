@@ -90,8 +90,9 @@ class VectorFrames:
             return np.asarray(info[INFO_FRAME])
         if self._newest is not None:
             return self._newest(np.asarray(observations))
-        if type(self._env) is SyncVectorEnv:
-            return np.stack([rendered_frame(env) for env in self._env.envs])
+        inner = self._env.unwrapped
+        if isinstance(inner, SyncVectorEnv):  # each in its own OpenGL context
+            return np.stack([rendered_frame(env) for env in inner.envs])
         try:
             frames = self._env.render()
         except NotImplementedError:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from viper_gym.agents.dreamer.actor_critic import Actor, Critic, Trajectory, actor_loss
 from viper_gym.agents.dreamer.config import SIZES, DreamerConfig
 from viper_gym.agents.dreamer.plan2explore import LatentDisagreement
-from viper_gym.agents.dreamer.rssm import State
+from viper_gym.agents.dreamer.rssm import State, bounded
 from viper_gym.agents.dreamer.world_model import Sequences, WorldModel
 from viper_gym.agents.replay import FrameReplay, SequenceBatch
 from viper_gym.agents.torch_agent import TorchAgent
@@ -148,7 +148,9 @@ class Dreamer(TorchAgent):
         """(H, N) of every component, of the step from state t to t + 1."""
         rewards = {"reward": self.model.rewards(trajectory.features[1:])}
         if self.bonus is not None:
-            rewards["bonus"] = self.bonus(trajectory.features[:-1], trajectory.actions[:-1])
+            rewards["bonus"] = self.bonus(
+                trajectory.features[:-1], bounded(trajectory.actions[:-1])
+            )
         return rewards
 
     def _step(self, name: str, loss: Tensor) -> None:

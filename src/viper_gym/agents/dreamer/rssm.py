@@ -26,6 +26,11 @@ class State(NamedTuple):
         return State(self.deter.detach(), self.stoch.detach())
 
 
+def bounded(actions: Tensor) -> Tensor:
+    """Actions as the environment takes them: those out of -1…1 are shortened, with gradients."""
+    return actions / actions.detach().abs().clamp(min=1.0)
+
+
 class RSSM(nn.Module):
     """p(z_t | h_t), q(z_t | h_t, x_t) and h_t = f(h_{t-1}, z_{t-1}, a_{t-1}) (DreamerV3, eq. 3).
 
@@ -102,7 +107,7 @@ class RSSM(nn.Module):
 
     def act(self, actions: Tensor) -> Tensor:
         """`from_action` of actions (…, A), those out of -1…1 shortened to it."""
-        return self.from_action(actions / actions.detach().abs().clamp(min=1.0))
+        return self.from_action(bounded(actions))
 
     def observe(
         self,

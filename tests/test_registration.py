@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.utils.env_checker import check_env
 
 import viper_gym
@@ -17,6 +18,7 @@ from viper_gym.checkpoints.index import read_index
 from viper_gym.checkpoints.resolve import resolve
 from viper_gym.errors import CheckpointError, PreprocessingMismatch, UnknownTask
 from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.models.context import ContextPolicy
 
 # suite -> module of its extra, where the others' are not enough
 NEEDS = {"atari": "ale_py", "metaworld": "metaworld"}
@@ -123,6 +125,19 @@ def test_spec_of_objects_says_what_they_were_loaded_from(checkpoint, bonus):
         rewards.append([e.step(np.zeros(2, np.float32))[4]["viper/reward"] for _ in range(5)])
     assert rewards[0] == rewards[1]
     assert type(again.get_wrapper_attr("bonus")) is type(bonus)
+
+
+def test_a_spec_that_cannot_say_how_a_model_was_loaded_does_not_make_another_reward():
+    policy = ContextPolicy("exact", mode="joint")
+    model = VideoRewardModel.from_pretrained(
+        "dmc", task="cup_catch", policy=policy, device="cpu", dtype="fp32"
+    )
+    env = gym.make("viper/dmc-cup_catch-v0", checkpoint=model, reward_scale="raw")
+    with pytest.raises(CheckpointError, match="VideoRewardModel"):
+        gym.make(env.spec)
+    plain = VideoRewardModel.from_pretrained("dmc", task="cup_catch", device="cpu", dtype="fp32")
+    again = gym.make(gym.make("viper/dmc-cup_catch-v0", checkpoint=plain).spec)
+    assert again.get_wrapper_attr("reward_model").dtype == torch.float32
 
 
 def test_another_render_quality_is_refused():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -98,8 +99,10 @@ def make(
         env.close()  # nobody holds it; RLBench allows one at a time
         raise
     recorded = wrapped._saved_kwargs
-    given: dict[str, Any] = {"checkpoint": checkpoint, **reward}
-    env.spec_kwargs = {k: recorded[k] for k in given if k in ("checkpoint", "bonus")}
+    told = {"checkpoint", *({"bonus"} & reward.keys())}
+    if not isinstance(checkpoint, (str, Path)):  # a model brings these along
+        told |= {"revision", "device", "dtype"}
+    env.spec_kwargs = {name: recorded[name] for name in told}
     return wrapped if hold == 1 else HoldAction(wrapped, hold)
 
 

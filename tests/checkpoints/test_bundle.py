@@ -14,10 +14,10 @@ from viper_gym.checkpoints.bundle import (
     load_bundle,
     read_config,
     save_bundle,
-    save_weights,
 )
 from viper_gym.checkpoints.index import audited_tasks, read_index, unknown_task
 from viper_gym.checkpoints.resolve import resolve
+from viper_gym.checkpoints.weights import save_weights
 from viper_gym.errors import CheckpointError, UnknownTask
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.models.context import ContextPolicy
@@ -84,6 +84,10 @@ def test_networks_of_two_bundles_are_no_bundle(folder, tmp_path_factory):
         {"tasks": [1, 2]},
         {"masks": None},
         {"masks": {"a": [[1], [1, 0]]}},
+        {"masks": {"a": None}},
+        {"masks": {"a": [[255] * 16] * 16}},  # pixels would be multiplied by it
+        {"preprocessing": None},
+        {"preprocessing": {"a": None}},
         {"calibration": {"a": {"low": None, "high": 1.0}}},
         {"calibration": {"a": {"low": 0.0, "high": 1.0, "idle": "x"}}},
         {"calibration": {"a": {"low": 0.0, "high": 1.0, "clip": ["a", "b"]}}},
@@ -210,6 +214,50 @@ def test_wrong_shapes_are_found_before_use(folder):
     edit(folder, lambda d: d["video_model"].update(mlp_dim=25))
     with pytest.raises(CheckpointError, match=r"has shape .* config\.json says"):
         load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"mlp_dim": 10**13}, {"num_layers": "8"}, {"mlp_dim": None}, {"dropout": 1.5}],
+)
+def test_a_config_that_describes_no_network_is_named_before_memory_is_taken(folder, change):
+    edit(folder, lambda d: d["video_model"].update(change))
+    with pytest.raises(CheckpointError, match="config"):
+        load_bundle(folder)
+
+
+def test_a_folder_of_something_else_is_not_written_into(tmp_path):
+    (tmp_path / "config.json").write_text('{"my": "project"}')
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(CheckpointError, match=r"config\.json is no bundle's"):
+        save_bundle(small_bundle(), tmp_path)
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def test_tasks_can_be_given_the_names_that_ids_have(tmp_path):
+    config = replace(small_bundle().config, preprocessing={"a": {"camera": 1}})
+    renamed = config.renamed({"a": "door_close"})
+    assert renamed.tasks == ("door_close", *config.tasks[1:])
+    assert renamed.preprocessing == {"door_close": {"camera": 1}}
+    assert renamed.calibration["door_close"] == config.calibration["a"]
+    with pytest.raises(CheckpointError, match="no task x: there are a"):
+        config.renamed({"x": "y"})
+    with pytest.raises(CheckpointError, match="two tasks of one name"):
+        config.renamed({"a": config.tasks[1]})
+
+
+@pytest.mark.parametrize("kind", ["patch_vq", "vqgan"])
+def test_the_callers_default_dtype_does_not_matter(tmp_path, kind):
+    save_bundle(small_bundle(kind), tmp_path)
+    frames = torch.randint(0, 256, (1, 6, 16, 16, 3), dtype=torch.uint8).numpy()
+    frames.flags.writeable = False  # as memory maps are
+    expected = VideoRewardModel(load_bundle(tmp_path), device="cpu").log_prob(frames, "a")
+    torch.set_default_dtype(torch.float64)
+    try:
+        other = VideoRewardModel(load_bundle(tmp_path), device="cpu").log_prob(frames, "a")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert (other == expected).all()
 
 
 def test_truncated_weights(folder):

@@ -31,7 +31,8 @@ def test_a_device_that_is_not_there_is_named(device):
         pytest.skip("this machine has it")
     with pytest.raises(DeviceUnavailable, match=rf"expected auto, cpu.* got {device}"):
         resolve_device(device)
-    assert resolve_device("cpu").type == "cpu"
+    for given in ("cpu", "cpu:0", torch.device("cpu")):
+        assert resolve_device(given) == torch.device("cpu")
 
 
 def test_what_the_caller_runs_in_does_not_change_fp32():

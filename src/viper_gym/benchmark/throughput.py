@@ -12,7 +12,8 @@ import torch
 
 from viper_gym.benchmark.calibration import context_offsets
 from viper_gym.benchmark.metrics import spearman
-from viper_gym.checkpoints.bundle import Bundle, BundleConfig, frozen
+from viper_gym.checkpoints.bundle import Bundle, BundleConfig
+from viper_gym.checkpoints.weights import frozen
 from viper_gym.data.episodes import Episode
 from viper_gym.likelihood.frame_stream import FrameStream
 from viper_gym.likelihood.precision import own_precision

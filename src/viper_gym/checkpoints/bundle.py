@@ -11,16 +11,14 @@ import dataclasses
 import json
 import os
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import nn
 
 from viper_gym.checkpoints.consistency import check_fit
+from viper_gym.checkpoints.weights import load_network, save_weights
 from viper_gym.errors import CheckpointError
 from viper_gym.models.context import ContextPolicy
 from viper_gym.models.patch_vq import PatchVQ, PatchVQConfig
@@ -36,7 +34,6 @@ CONFIG, TOKENIZER, VIDEO_MODEL, CARD = (
     "video_model.safetensors",
     "README.md",
 )
-M = TypeVar("M", bound=nn.Module)
 _TOKENIZERS: dict[str, tuple[type, type[FrameTokenizer]]] = {
     "patch_vq": (PatchVQConfig, PatchVQ),
     "staged_vqgan": (StagedVQGANConfig, StagedVQGAN),
@@ -109,6 +106,30 @@ class BundleConfig:
         """Which frames a frame of the task is scored with; its calibration was made for that."""
         own = self.calibration[task].policy if task in self.calibration else None
         return own or self.policy
+
+    def renamed(self, names: dict[str, str]) -> BundleConfig:
+        """With other names of tasks: old -> new; the rest keep theirs.
+
+        Raises:
+            CheckpointError: there is no such task, or two would have one name.
+        """
+        if unknown := sorted(names.keys() - set(self.tasks)):
+            known = ", ".join(self.tasks)
+            raise CheckpointError(f"no task {', '.join(unknown)}: there are {known}")
+        tasks = tuple(names.get(task, task) for task in self.tasks)
+        if len(set(tasks)) < len(tasks):
+            raise CheckpointError(f"two tasks of one name: {', '.join(tasks)}")
+
+        def by_task(said: dict[str, Any]) -> dict[str, Any]:
+            return {names.get(task, task): value for task, value in said.items()}
+
+        return replace(
+            self,
+            tasks=tasks,
+            preprocessing=by_task(self.preprocessing),
+            calibration=by_task(self.calibration),
+            masks=by_task(self.masks),
+        )
 
     def to_json(self) -> str:
         text = json.dumps(asdict(self), indent=2)
@@ -219,54 +240,21 @@ def _from_json(value: Any, hint: str, key: str) -> Any:
     return tuple(value)
 
 
-def save_weights(module: nn.Module, path: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Write a state dict as safetensors, atomically.
-
-    float16 halves the file; values are kept to about three digits (the audit figures of a
-    bundle are those of the stored weights).
-    """
-    weights = {k: v.detach().to("cpu", dtype).contiguous() for k, v in module.state_dict().items()}
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(save(weights))  # safetensors' own file would be for this user alone
-    os.replace(temporary, path)
-
-
-def load_weights(module: nn.Module, path: Path) -> None:
-    """Load safetensors into a module, strictly.
-
-    Raises:
-        CheckpointError: missing or truncated file, other keys or shapes, NaN weights.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: missing")
-    try:
-        weights = load_file(str(path))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
-    expected = module.state_dict()
-    unknown, missing = sorted(set(weights) - set(expected)), sorted(set(expected) - set(weights))
-    if unknown or missing:
-        raise CheckpointError(
-            f"{path}: unknown tensors {unknown[:4]}, missing tensors {missing[:4]}"
-        )
-    for name, tensor in weights.items():
-        if tensor.shape != expected[name].shape:
-            raise CheckpointError(
-                f"{path}: {name} has shape {tuple(tensor.shape)}, "
-                f"config.json says {tuple(expected[name].shape)}"
-            )
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{path}: {name} has NaN or infinite weights")
-    module.load_state_dict({k: v.float() for k, v in weights.items()})
-
-
 def save_bundle(bundle: Bundle, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write weights, card and config; the config last: a torn bundle is not taken for one.
 
     Config and card of a bundle that lay there are gone first: they tell of other weights.
+
+    Raises:
+        CheckpointError: the folder has a config.json of something else.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / CONFIG).exists():
+        if not _is_ours(folder / CONFIG):
+            raise CheckpointError(
+                f"{folder / CONFIG} is no bundle's: expected an empty folder, a new one or one "
+                "with a bundle, which is replaced"
+            )
         (folder / CONFIG).unlink()
         (folder / CARD).unlink(missing_ok=True)
     save_weights(bundle.tokenizer, folder / TOKENIZER, dtype)
@@ -274,6 +262,14 @@ def save_bundle(bundle: Bundle, folder: Path, dtype: torch.dtype = torch.float32
     if bundle.card is not None:
         (folder / CARD).write_text(bundle.card, "utf-8")
     write_config(bundle.config, folder)
+
+
+def _is_ours(config: Path) -> bool:
+    try:
+        data = json.loads(config.read_text("utf-8"))
+    except (OSError, ValueError):
+        return True  # a torn one
+    return isinstance(data, dict) and {"format_version", "tokenizer_type"} <= data.keys()
 
 
 def holds_weights(folder: Path, bundle: Bundle, dtype: torch.dtype = torch.float32) -> bool:
@@ -309,11 +305,9 @@ def load_bundle(folder: Path) -> Bundle:
     """
     folder = Path(folder)
     config = read_config(folder)
-    with torch.random.fork_rng(devices=[]):  # not to draw from the caller's random numbers
-        tokenizer = _TOKENIZERS[config.tokenizer_type][1](config.tokenizer)
-        video_model = VideoGPT(config.video_model)
-    load_weights(tokenizer, folder / TOKENIZER)
-    load_weights(video_model, folder / VIDEO_MODEL)
+    kind = _TOKENIZERS[config.tokenizer_type][1]
+    tokenizer = load_network(lambda: kind(config.tokenizer), folder / TOKENIZER)
+    video_model = load_network(lambda: VideoGPT(config.video_model), folder / VIDEO_MODEL)
     codes, known = tokenizer.quantizer.codebook, video_model.codebook
     if not (torch.equal(codes, known) or torch.equal(codes.half(), known.half())):
         raise CheckpointError(
@@ -322,12 +316,7 @@ def load_bundle(folder: Path) -> Bundle:
     card = None
     if (folder / CARD).is_file():
         card = (folder / CARD).read_text("utf-8", errors="replace")
-    return Bundle(config, frozen(tokenizer), frozen(video_model), card)
-
-
-def frozen(module: M) -> M:
-    """The module in evaluation mode, without gradients."""
-    return module.eval().requires_grad_(False)
+    return Bundle(config, tokenizer, video_model, card)
 
 
 class SavedTokenizer(NamedTuple):
@@ -374,7 +363,5 @@ def load_tokenizer(folder: Path) -> SavedTokenizer:
             f"{path}: expected a tokenizer of {sorted(_TOKENIZERS)}, got {kind!r}"
         )
     config = from_dict(_TOKENIZERS[kind][0], data["tokenizer"], str(path))
-    with torch.random.fork_rng(devices=[]):
-        tokenizer = _TOKENIZERS[kind][1](config)
-    load_weights(tokenizer, Path(folder) / TOKENIZER)
-    return SavedTokenizer(kind, tasks, data.get("masks", {}), frozen(tokenizer))
+    tokenizer = load_network(lambda: _TOKENIZERS[kind][1](config), Path(folder) / TOKENIZER)
+    return SavedTokenizer(kind, tasks, data.get("masks", {}), tokenizer)

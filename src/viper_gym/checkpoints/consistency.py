@@ -41,8 +41,10 @@ def check_fit(config: BundleConfig, where: str) -> None:
         _check_levels(levels, window, f"{where}: calibration of {task}")
     size = tokenizer.image_size
     for task, mask in config.masks.items():
-        if task not in config.tasks or torch.tensor(mask).shape != (size, size):
-            raise CheckpointError(f"{where}: the mask of '{task}' is not of a task, {size}x{size}")
+        if not _is_mask(mask, size) or task not in config.tasks:
+            raise CheckpointError(
+                f"{where}: the mask of '{task}' is not of a task, {size}x{size} of 0 and 1"
+            )
     if isinstance(tokenizer, PatchVQConfig) and tokenizer.num_tasks != len(config.tasks):
         raise CheckpointError(
             f"{where}: {len(config.tasks)} tasks, but {tokenizer.num_tasks} tokenizer backgrounds"
@@ -55,10 +57,23 @@ def check_fit(config: BundleConfig, where: str) -> None:
         )
 
 
+def _is_mask(mask: object, size: int) -> bool:
+    try:
+        rows = torch.tensor(mask)
+    except (TypeError, ValueError, RuntimeError):
+        return False
+    return rows.shape == (size, size) and bool(((rows == 0) | (rows == 1)).all())
+
+
 def _check_plain(config: BundleConfig, where: str) -> None:
     stride, tasks = config.frame_stride, config.tasks
     if not isinstance(stride, int) or stride < 1:
         raise CheckpointError(f"{where}: frame_stride must be a whole number from 1, got {stride}")
+    for name, values in (("preprocessing", config.preprocessing), ("masks", config.masks)):
+        if not isinstance(values, dict):
+            raise CheckpointError(f"{where}: {name} must be an object, a task each, got {values!r}")
+    if not all(isinstance(said, dict) for said in config.preprocessing.values()):
+        raise CheckpointError(f"{where}: preprocessing of a task must be an object")
     if not all(isinstance(t, str) for t in tasks) or len(set(tasks)) < len(tasks):
         raise CheckpointError(f"{where}: expected different names of tasks, got {list(tasks)}")
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from viper_gym.checkpoints.bundle import Bundle, BundleConfig, Calibration, frozen
+from viper_gym.checkpoints.bundle import Bundle, BundleConfig, Calibration
 from viper_gym.checkpoints.torch_run import Settings, Weights, locate, read_yaml
+from viper_gym.checkpoints.weights import frozen
 from viper_gym.errors import CheckpointError
 from viper_gym.models.context import ContextPolicy
 from viper_gym.models.staged_vqgan import StagedVQGAN, StagedVQGANConfig
@@ -229,6 +230,11 @@ def _copy_block(source: Weights, name: str, block: Block, tokens: int) -> None:
     source.layer(f"{name}.mlp.2", block.project)
 
 
+def _plain(task: str) -> str:
+    """Their door-close-v2 is what everybody else, and the ids, call door_close."""
+    return re.sub(r"-v\d+$", "", task).replace("-", "_")
+
+
 def _calibration(file: Path) -> dict[str, Calibration]:
     """Levels that give their standardised reward, (ln p - mean) / deviation."""
     levels = {}
@@ -240,7 +246,7 @@ def _calibration(file: Path) -> dict[str, Calibration]:
         if not math.isfinite(mean) or not 0 < deviation < math.inf:
             raise CheckpointError(f"{file}: {task} is {pair!r}, expected a positive deviation")
         source = f"mean, and mean + one standard deviation, of {file.name} (diffusion_reward)"
-        levels[str(task)] = Calibration(mean, mean + deviation, source)
+        levels[_plain(str(task))] = Calibration(mean, mean + deviation, source)
     if not levels:
         raise CheckpointError(f"{file}: no tasks in it")
     return levels

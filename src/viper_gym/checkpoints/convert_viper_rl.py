@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from viper_gym.checkpoints.bundle import Bundle, BundleConfig, frozen
+from viper_gym.checkpoints.bundle import Bundle, BundleConfig
 from viper_gym.checkpoints.flax_msgpack import read_flax
 from viper_gym.checkpoints.restricted_pickle import load_restricted
+from viper_gym.checkpoints.weights import frozen
 from viper_gym.errors import CheckpointError
 from viper_gym.models.transformer import Block, TaskNorm
 from viper_gym.models.videogpt import VideoGPT, VideoGPTConfig
@@ -52,7 +53,7 @@ def _converted(tokenizer_folder: Path, video_folder: Path) -> Bundle:
     args = vars(load_restricted(video_folder / "args"))
     masks = _masks(tokenizer_folder / "mask_map.pkl")
     classes = _class_map(video_folder, args)
-    stride = int(args["frame_skip"] or 1)
+    stride = int(args.get("frame_skip") or 1)  # older releases do not say it
     if stride < 1:
         raise ValueError(f"frame_skip {stride}")
     tasks = tuple(classes) if classes else tuple(masks) or ("default",)
@@ -87,7 +88,16 @@ def _masks(path: Path) -> dict[str, list[list[int]]]:
     if not path.exists():
         return {}
     arrays = {str(t): np.asarray(m) for t, m in load_restricted(path).items()}
-    return {t: m.reshape(m.shape[:2]).astype(int).tolist() for t, m in arrays.items()}
+    found = {}
+    for task, mask in arrays.items():
+        rows = mask if mask.ndim == 2 else mask[..., 0] if mask.ndim == 3 else None
+        if rows is None or (mask.ndim == 3 and (mask != mask[..., :1]).any()):
+            raise CheckpointError(
+                f"{path}: mask of {task} has shape {mask.shape}, expected (H, W), or (H, W, C) "
+                "alike in all channels"
+            )
+        found[task] = rows.astype(int).tolist()
+    return found
 
 
 def _tokenizer(folder: Path) -> VQGAN:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -38,6 +38,9 @@ class Convert:
     statistics: Path | None = None
     """diffusion-reward: their statistics/viper/likelihood/<domain>.yaml, to get their
     standardised reward of its tasks"""
+    rename: tuple[str, ...] = ()
+    """tasks that the ids call otherwise, OLD=NEW: default=pong where a model has one task and no
+    name for it"""
 
     def run(self) -> None:
         from viper_gym.checkpoints.bundle import save_bundle
@@ -53,7 +56,10 @@ class Convert:
             from viper_gym.checkpoints.convert_viper_rl import convert_viper_rl
 
             bundle = convert_viper_rl(self.tokenizer, self.video_model)
+        names = dict(_pair(entry) for entry in self.rename)
+        bundle = replace(bundle, config=bundle.config.renamed(names))
         save_bundle(bundle, self.out)
+        print(f"tasks: {', '.join(bundle.config.tasks)}")
         print(f"bundle: {self.out}")
         print(
             "the files do not say how its videos were drawn: compare camera, field of view and "
@@ -65,3 +71,12 @@ class Convert:
             print(f"next: {next_step(self.out.absolute())}")  # a bare name may be an alias
         elif self.statistics is None:
             print("no calibration: take reward_scale='per_token' or 'raw', or give --statistics")
+
+
+def _pair(entry: str) -> tuple[str, str]:
+    from viper_gym.errors import CheckpointError
+
+    old, sign, new = entry.partition("=")
+    if not (old and sign and new):
+        raise CheckpointError(f"--rename: expected OLD=NEW, got {entry}")
+    return old, new

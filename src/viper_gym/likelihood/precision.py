@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -32,20 +33,30 @@ def keep_heap() -> None:
     torch.empty(_BLOCK, dtype=torch.uint8, device="cpu")  # freed at once, and never touched
 
 
-def resolve_device(device: str) -> torch.device:
+def resolve_device(device: str | torch.device) -> torch.device:
     """ "auto" is a GPU where there is one, else the CPU.
 
     Raises:
         DeviceUnavailable: it is not there.
     """
+    named = _named(device)
     there = ["cpu"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     there += ["cuda"] if len(there) > 1 else []
     there += ["mps"] if torch.backends.mps.is_available() else []
-    if device == "auto":
-        device = "cuda" if "cuda" in there else "cpu"
-    if device not in there:
+    if named == "auto":
+        named = "cuda" if "cuda" in there else "cpu"
+    if named not in there:
         raise DeviceUnavailable(f"device: expected auto, {' or '.join(there)}, got {device}")
-    return torch.device(device)
+    return torch.device(named)
+
+
+def _named(device: str | torch.device) -> str:
+    """ "cpu:0" and `torch.device("cpu")` are "cpu"."""
+    try:
+        parsed = torch.device(device)
+    except RuntimeError:  # auto, or nonsense
+        return str(device)
+    return str(parsed) if parsed.type == "cuda" else parsed.type
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype:
@@ -80,9 +91,20 @@ def cast_for_inference(model: M, dtype: torch.dtype) -> M:
     return model
 
 
-def own_precision(device: torch.device) -> AbstractContextManager[object]:
-    """The context to run a video model from `cast_for_inference` in: it casts by itself."""
-    return torch.autocast(device.type, enabled=False)  # whatever the caller is in
+@contextmanager
+def own_precision(device: torch.device) -> Iterator[None]:
+    """The context to run a video model from `cast_for_inference` in: it casts by itself.
+
+    On a GPU PyTorch computes convolutions of fp32 in TF32 unless it is told not to, and ten bits
+    are too few for a tokenizer: of the fixtures' codes some change, and rewards by nats.
+    """
+    with torch.autocast(device.type, enabled=False):  # whatever the caller is in
+        if device.type != "cuda":
+            yield
+            return
+        c = torch.backends.cudnn
+        with c.flags(c.enabled, c.benchmark, deterministic=c.deterministic, allow_tf32=False):
+            yield
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:

@@ -69,6 +69,7 @@ class VideoRewardModel:
         tokenizer_dtype: str = "fp32",
     ):
         self.source: str | None = None
+        self.loaded_with: dict[str, Any] = {}
         """what `from_pretrained` was given, for specs to name it"""
         self.device = resolve_device(device)
         if self.device.type == "cpu":
@@ -112,11 +113,12 @@ class VideoRewardModel:
             CheckpointError: nothing usable under that name.
         """
         hub = HubOptions(cache_dir, token, local_files_only, force_download)
-        if task is None:
-            warn_of_others(str(checkpoint))
+        if task is None and not isinstance(checkpoint, Path):  # a folder may be called "dmc"
+            warn_of_others(checkpoint)
         model = cls(load_bundle(resolve(checkpoint, revision, hub, task)), **options)
         given = checkpoint.absolute() if isinstance(checkpoint, Path) else checkpoint
         model.source = str(given)  # a folder's bare name may be an alias
+        model.loaded_with = {"revision": revision, **options}
         return model
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -275,7 +277,8 @@ class VideoRewardModel:
             FrameMismatch: another size, dtype or layout.
         """
         check_frames(frames, self.image_size, ndim=4)
-        pixels = torch.from_numpy(np.ascontiguousarray(frames))
+        # writable, too: PyTorch warns of arrays that are not (memory maps, views of JAX)
+        pixels = torch.from_numpy(np.require(frames, requirements=["C", "W"]))
         codes = []
         for part, task in zip(pixels.split(batch_size), tasks.split(batch_size), strict=True):
             part = part.to(self.device)

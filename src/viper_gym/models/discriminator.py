@@ -40,6 +40,8 @@ class Discriminator(nn.Module):
 
     def __init__(self, config: DiscriminatorConfig, image_size: int):
         super().__init__()
+        if image_size < 8 or image_size & (image_size - 1):
+            raise ValueError(f"expected 8, 16, 32, … pixels a side, got {image_size}")
         self.config = config
         levels = int(math.log2(image_size)) - 2  # down to 4x4
         widths = [min(config.base_features * 2**i, config.max_features) for i in range(levels + 1)]

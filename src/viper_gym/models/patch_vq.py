@@ -38,6 +38,10 @@ class PatchVQConfig:
     num_tasks: int = 1
     """backgrounds held, one a task"""
 
+    def __post_init__(self) -> None:
+        if self.image_size % self.patch_size:
+            raise ValueError(f"patches of {self.patch_size} pixels do not fill {self.image_size}")
+
     @property
     def grid_size(self) -> int:
         return self.image_size // self.patch_size

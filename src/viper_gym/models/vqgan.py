@@ -31,6 +31,11 @@ class VQGANConfig:
     codebook_dim: int = 64
     commitment_weight: float = 0.25
 
+    def __post_init__(self) -> None:
+        halvings = len(self.ch_mult) - 1
+        if self.image_size % 2**halvings:
+            raise ValueError(f"{self.image_size} pixels cannot be halved {halvings} times")
+
     @property
     def grid_size(self) -> int:
         return self.image_size // 2 ** (len(self.ch_mult) - 1)

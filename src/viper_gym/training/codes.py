@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from viper_gym.checkpoints.bundle import frozen
+from viper_gym.checkpoints.weights import frozen
 from viper_gym.data.episodes import Episode
 from viper_gym.data.masks import recorded_masks
 from viper_gym.data.videos import load_folder

@@ -11,7 +11,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from viper_gym.checkpoints.bundle import VIDEO_MODEL, load_weights
+from viper_gym.checkpoints.bundle import VIDEO_MODEL
+from viper_gym.checkpoints.weights import load_weights
 from viper_gym.data.clips import (
     WindowSampler,
     empty_codes,

@@ -261,11 +261,17 @@ def recorded_arguments(
 ) -> dict[str, Any]:
     """Arguments as a spec may hold them: deep-copied and pickled, so never a model or a bonus.
 
-    A model is recorded as what it was loaded from, a bonus of this package by its name (with its
-    default settings); others by the names of their classes, which cannot be made again.
+    A model is recorded as what it was loaded from, and how where arguments say it, a bonus of this
+    package by its name (with its default settings); others by the names of their classes, which
+    cannot be made again.
     """
+    told = vars(options)
     if isinstance(checkpoint, VideoRewardModel):
-        checkpoint = checkpoint.source or type(checkpoint).__name__
+        how = {key: value for key, value in checkpoint.loaded_with.items() if value is not None}
+        said = how.keys() <= {"revision", "device", "dtype"}  # not a policy of its own
+        if said:
+            told = {**told, **{key: str(value) for key, value in how.items()}}
+        checkpoint = (said and checkpoint.source) or type(checkpoint).__name__
     if isinstance(checkpoint, Path):
         checkpoint = checkpoint.absolute()  # its bare name may be an alias
-    return {**vars(options), "checkpoint": str(checkpoint), "bonus": name_of(options.bonus)}
+    return {**told, "checkpoint": str(checkpoint), "bonus": name_of(options.bonus)}

@@ -6,6 +6,7 @@ import torch
 
 from conftest import random_video_model
 from viper_gym.likelihood.batch import batch_log_prob
+from viper_gym.likelihood.joint import joint_value
 from viper_gym.likelihood.streaming import StreamingLikelihood
 from viper_gym.models.context import ContextPolicy
 
@@ -115,7 +116,8 @@ def test_exact_is_the_sliding_window(layout):
 
 
 def test_joint_has_no_jump_when_the_window_fills(layout):
-    """Constant codes under a model that ignores context: every joint value is the same."""
+    """Constant codes under a model that ignores context: joint values are the same from the second
+    frame on; of the first nothing is known of what comes behind it."""
     model = random_video_model(**layout, length=4, classes=0)
     with torch.no_grad():
         model.head.weight.zero_()
@@ -124,9 +126,16 @@ def test_joint_has_no_jump_when_the_window_fills(layout):
             model.copy.bias.zero_()
     codes = torch.full((1, 9, 2, 2), 5)
     scores = batch_log_prob(model, codes, None, 1, ContextPolicy("exact", mode="joint"))
-    assert torch.allclose(scores, scores[:, :1].expand_as(scores), atol=1e-5)
-    single = model.log_prob(codes[:, :1])
-    assert torch.allclose(scores[0, 0], 4 * single[0, 0], atol=1e-5)
+    single = model.log_prob(codes[:, :1])[0, 0]
+    assert torch.allclose(scores[0, 1:], 4 * single.expand_as(scores[0, 1:]), atol=1e-5)
+    assert torch.allclose(scores[0, 0], single, atol=1e-5)
+
+
+def test_the_frame_without_context_counts_once_in_joint_values():
+    """It has most of the nats: n times the mean of what is there would be far too much."""
+    scores = torch.tensor([[-40.0, -2.0, -3.0, -1.0]] * 4)[..., None, None]
+    values = joint_value(scores, torch.arange(4), 4)[:, 0, 0]
+    assert values.tolist() == [-40.0, -46.0, -47.5, -46.0]
 
 
 def test_joint_needs_the_exact_window():

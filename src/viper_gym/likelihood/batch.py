@@ -12,6 +12,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
+from viper_gym.likelihood.joint import joint_value
 from viper_gym.models.context import ContextPolicy
 from viper_gym.models.videogpt import VideoGPT
 
@@ -56,8 +57,8 @@ def batch_log_prob(
         batch_size: windows a forward pass.
 
     Returns:
-        fp32 (B, T, h, w), nats. In mode "joint" entry t is n times the mean over the frames
-        of the window that ends at t.
+        fp32 (B, T, h, w), nats. In mode "joint" entry t is the value of the window that
+        ends at t (`joint_value`).
     """
     B, T = codes.shape[:2]
     L = model.config.sequence_length
@@ -83,8 +84,8 @@ def batch_log_prob(
         for j, same in enumerate(alike[i : i + batch_size]):
             start = same[0].context
             if policy.mode == "joint":
-                ends = range(start, same[0].length)
-                new = torch.stack([scores[j, : end + 1].mean(0) * n for end in ends])
+                ends = torch.arange(start, same[0].length, device=codes.device)
+                new = joint_value(scores[j].expand(len(ends), *scores[j].shape), ends, n)
             else:
                 new = scores[j, start - context : same[0].length - context]
             for w in same:

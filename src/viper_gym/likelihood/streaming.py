@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from viper_gym.likelihood.joint import joint_value
 from viper_gym.models.context import ContextPolicy
 from viper_gym.models.kv_cache import KVCache
 from viper_gym.models.videogpt import VideoGPT
@@ -82,7 +83,7 @@ class StreamingLikelihood:
             envs: int64 (m,), which environments; None means all, in order.
 
         Returns:
-            fp32 (m, h, w), nats a token (mode "joint": n times the mean over the window).
+            fp32 (m, h, w), nats a token (mode "joint": the window's `joint_value`).
         """
         envs = self._envs if envs is None else envs
         rows = envs * self.stride + self._step[envs] % self.stride
@@ -125,6 +126,4 @@ class StreamingLikelihood:
         scores = self.model.log_prob(self._window[rows, :length], task, first=first)
         if not joint:
             return scores[torch.arange(len(rows)), position - first]
-        valid = torch.arange(length, device=rows.device) <= position[:, None]
-        total = (scores * valid[..., None, None]).sum(1)
-        return total / (position + 1)[:, None, None] * self._length
+        return joint_value(scores, position, self._length)

@@ -17,6 +17,7 @@ from viper_gym.cli.rebuild import Rebuild, commands, link_together, read_recipes
 from viper_gym.cli.train import next_step, train
 from viper_gym.data.videos import load_folder
 from viper_gym.envs.collect import collect
+from viper_gym.envs.suite import find_suite
 from viper_gym.errors import CheckpointError
 
 ROOT = Path(__file__).parents[1]
@@ -76,6 +77,7 @@ def test_every_bundle_has_a_recipe_that_makes_what_it_is(trained, tmp_path):
     for alias, recipe in recipes.items():
         config = read_config(bundled_folder(alias))
         assert tuple(sorted(recipe["episodes"])) == config.tasks
+        assert not recipe["episodes"].keys() - find_suite(index[alias].suite).tasks.keys(), alias
         assert bool(recipe.get("play")) == bool(config.contrast)
         for command in commands(alias, recipe, tmp_path):
             understood(command)

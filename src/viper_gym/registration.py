@@ -74,10 +74,11 @@ def make(
     """
     from viper_gym.envs.drawing import chosen_view
     from viper_gym.envs.suite import find_suite
-    from viper_gym.wrappers.hold import HoldAction
+    from viper_gym.wrappers.hold import HoldAction, checked_hold
     from viper_gym.wrappers.single import ViperRewardWrapper
 
     _refuse_without(checkpoint, reward)
+    checked_hold(hold)  # before a simulator is open
     found = find_suite(suite)
     checkpoint = own_of(suite, task) if checkpoint == OWN else checkpoint
     env: Any = found.make(

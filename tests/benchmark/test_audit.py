@@ -92,6 +92,36 @@ def test_experts_of_negative_returns_are_counted_from_the_worst(episodes):
     assert success_limit(-2.0, -10.0) == -6.0
 
 
+def test_the_task_is_done_half_way_from_those_who_do_not_try_to_experts(episodes):
+    """A pole that begins upright falls slowly: idling has three quarters of an expert's return."""
+    returns = {"expert": 1.0, "random": 0.3, "zero": 0.75, "empty": 1.0}
+    episodes["empty"] = episodes["random"]
+    for name, value in returns.items():
+        episodes[name] = [
+            Episode(e.frames, np.full(len(e.frames) - 1, value, np.float32)) for e in episodes[name]
+        ]
+    audit, _ = audit_task(brightness_model(), "a", episodes, cheap=("zero", "random", "empty"))
+    assert audit.successful_cheap == {"zero": 0, "random": 0, "empty": 0}
+    assert np.isfinite(audit.idle_late) and set(audit.beats) >= {"zero", "random", "empty"}
+    # one expert in three is half as good as the others: it did not fail where idlers get less
+    lesser = [Episode(e.frames, e.rewards * 0.6) for e in episodes["expert"][:2]]
+    mixed = {**episodes, "expert": [*episodes["expert"][:4], *lesser]}
+    del mixed["zero"], mixed["empty"]
+    audit, _ = audit_task(brightness_model(), "a", mixed, cheap=("random",))
+    assert audit.failed_experts == 2  # 0.6 is below half-way from 0.3 to 1
+    mixed["random"] = [Episode(e.frames, e.rewards * 0) for e in mixed["random"]]
+    audit, _ = audit_task(brightness_model(), "a", mixed, cheap=("random",))
+    assert audit.failed_experts == 0
+
+
+def test_a_behaviour_that_always_does_the_task_is_not_called_measured(episodes):
+    episodes["zero"] = [Episode(e.frames, e.rewards) for e in episodes["expert"]]
+    audit, _ = audit_task(brightness_model(), "a", episodes, cheap=("zero", "random"))
+    assert audit.successful_cheap["zero"] == 6
+    assert any(line.startswith("NOT MEASURED: 'zero'") for line in audit.verdict)
+    assert not any(line.startswith("OK") for line in audit.verdict)
+
+
 def test_what_was_not_measured_is_not_called_good(episodes):
     assert all(line.startswith("NOT MEASURED") for line in verdict(TaskAudit("a")))
     audit, _ = audit_task(brightness_model(), "a", {"expert": episodes["expert"][:1]})

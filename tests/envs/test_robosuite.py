@@ -85,3 +85,15 @@ def test_training_episodes_end_soon_after_success(tmp_path):
         episode = Episode.load(path)
         assert episode.meta["success"] and 30 < len(episode.frames) < STEPS
         assert episode.meta["success_steps"] <= find_suite("robosuite").settle + 1
+
+
+@pytest.mark.usefixtures("robosuite")
+@pytest.mark.parametrize("task", ["panda_lift", "sawyer_stack"])
+def test_a_seed_decides_the_episode_in_every_instance(task):
+    """Lift's cube is drawn with the model, once."""
+    states = []
+    for _ in range(2):
+        env = RobosuiteEnv(task, observation="state")
+        states.append(env.reset(seed=7)[0])
+        env.close()
+    assert np.array_equal(*states)

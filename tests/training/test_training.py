@@ -196,6 +196,16 @@ def test_a_finished_run_that_is_resumed_keeps_what_was_measured(data, tokenizer,
     assert not read_config(folder).calibration
 
 
+def test_videos_of_cheap_behaviours_among_experts_are_warned_of(data, tokenizer, tmp_path, caplog):
+    shutil.copytree(data, tmp_path / "mixed")
+    train_video_model(video_config(tmp_path / "mixed", tokenizer, tmp_path / "one", 1))
+    assert "learned as an expert's" not in caplog.text
+    idle = Episode(moving_square(0, 0), meta={"behaviour": "zero"})
+    idle.save(tmp_path / "mixed" / "left" / "zero" / "1.npz")
+    train_video_model(video_config(tmp_path / "mixed", tokenizer, tmp_path / "two", 1))
+    assert "videos of zero are learned as an expert's" in caplog.text
+
+
 def test_play_that_does_not_fit_is_a_named_error(data, play, tokenizer, tmp_path):
     config = video_config(data, tokenizer, tmp_path, 1)
     (tmp_path / "one").mkdir()

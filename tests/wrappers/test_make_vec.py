@@ -1,5 +1,9 @@
 """`gym.make_vec` of the registered ids, and Atari's own vector environment."""
 
+import os
+import subprocess
+import sys
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -99,3 +103,24 @@ def test_grey_atari_says_what_to_do():
     envs = ViperVectorRewardWrapper(ale_py.AtariVectorEnv("pong", 1), model, "a")
     with pytest.raises(FrameMismatch, match="colour"):
         envs.reset()
+
+
+FORKED = """
+import gymnasium as gym, viper_gym
+env = gym.make("viper/dmc-cup_catch-v0", checkpoint=None)
+env.reset()  # draws
+envs = gym.make_vec("viper/dmc-cup_catch-v0", 1, vectorization_mode="async", checkpoint=None,
+                    vector_kwargs={"context": "fork"})
+try:
+    envs.reset()
+finally:
+    envs.close(terminate=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_drawing_in_a_fork_is_refused_where_it_would_hang():
+    ran = subprocess.run(
+        [sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=120
+    )
+    assert "was forked from one that had drawn" in ran.stderr and ran.returncode

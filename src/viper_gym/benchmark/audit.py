@@ -18,6 +18,7 @@ from viper_gym.benchmark.stand_still import shares_against_frozen_and_shuffled
 from viper_gym.benchmark.still import Episodes, still_episodes, success_limit
 from viper_gym.benchmark.task_audit import AGENT, CHEAP, IDLE, STOP, TaskAudit, verdict
 from viper_gym.data.episodes import Episode
+from viper_gym.envs.behaviours import EMPTY
 from viper_gym.errors import VideoDataError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
@@ -94,14 +95,16 @@ def audit_task(
     audit = TaskAudit(task, episodes=counts, unreachable=unreachable)
     returns = [s.episode.task_return for items in scored.values() for s in items]
     worst = min((r for r in returns if np.isfinite(r)), default=np.nan)
-    experts = scored["expert"] = _only_successes(scored["expert"], worst)
+    unskilled = _unskilled(scored)
+    experts = scored["expert"] = _only_successes(scored["expert"], worst, unskilled)
     audit.failed_experts = audit.episodes["expert"] - len(experts)
     if not experts:
         raise VideoDataError(
             f"{task}: none of {audit.failed_experts} episodes of 'expert' did the task ('success' "
             "in their files): nothing to hold others against"
         )
-    limit = success_limit(float(np.mean([s.episode.task_return for s in experts])), worst)
+    good = float(np.mean([s.episode.task_return for s in experts]))
+    limit = success_limit(good, worst, unskilled)
     expert_means = np.array([s.mean for s in experts])
     audit.levels = {k: float(np.mean([s.mean for s in v])) for k, v in scored.items()}
     audit.late_levels = {k: float(np.mean([s.late_mean for s in v])) for k, v in scored.items()}
@@ -150,9 +153,16 @@ def _means(items: list[Scored]) -> np.ndarray:
     return np.array([s.mean for s in items])
 
 
-def _only_successes(experts: list[Scored], worst: float) -> list[Scored]:
-    best = max((r for s in experts if np.isfinite(r := s.episode.task_return)), default=np.nan)
-    limit = success_limit(best, worst)
+def _unskilled(scored: dict[str, list[Scored]]) -> float:
+    """The best mean return of those who do not try; NaN if none is known."""
+    tried = [scored[name] for name in ("zero", "small", "constant", "random") if name in scored]
+    means = [float(np.mean([s.episode.task_return for s in items])) for items in tried if items]
+    return max((m for m in means if np.isfinite(m)), default=float("nan"))
+
+
+def _only_successes(experts: list[Scored], worst: float, unskilled: float) -> list[Scored]:
+    known = [r for s in experts if np.isfinite(r := s.episode.task_return)]
+    limit = success_limit(float(np.median(known)) if known else np.nan, worst, unskilled)
     # NaN (unknown rewards) counts as a success: then every video given is an expert's
     return [s for s in experts if s.episode.meta.get("success", not s.episode.task_return < limit)]
 
@@ -181,7 +191,8 @@ def _against_cheap(
     for name in cheap:
         if name not in scored:
             continue
-        items = _only_failures(scored[name], limit)
+        # of a picture with nothing in it no return tells anything
+        items = scored[name] if name == EMPTY else _only_failures(scored[name], limit)
         audit.successful_cheap[name] = len(scored[name]) - len(items)
         if not items:
             continue

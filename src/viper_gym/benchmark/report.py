@@ -107,8 +107,11 @@ def run_audit(
         audits[task] = audit
         if out is not None:
             reward_figure(model, audit, scored, out / f"{task}_rewards.png")
-            rollout_gif(model, task, experts[0], out / f"{task}_rollout.gif")
             (out / "audit.json").write_text(to_json(audits) + "\n")
+            try:
+                rollout_gif(model, task, experts[0], out / f"{task}_rollout.gif")
+            except VideoDataError as error:  # too short a video: no reason to lose the rest
+                logger.warning("%s: no open-loop rollout: %s", task, error)
         on_task(task, audit, scored)
     return audits
 

@@ -11,14 +11,18 @@ SETTLED = 40  # frames a picture is repeated
 SUCCESS_SHARE = 0.5  # a "cheap" episode with more of the expert's return is not cheap
 
 
-def success_limit(good: float, worst: float) -> float:
-    """The return, or reward, above which the task counts as done: half of an expert's.
+def success_limit(good: float, worst: float, unskilled: float = float("nan")) -> float:
+    """The return, or reward, above which the task counts as done: half-way to an expert's.
 
     Args:
         good: what experts get; NaN, which nothing is below or above, if that is not known.
         worst: the least that anything got, from where it is counted if experts get less than 0.
+        unskilled: what those get who do not try, from where it is counted if that is known: a pole
+            that begins upright falls slowly, and that is most of an expert's return.
     """
     least = 0.0 if good > 0 else worst
+    if unskilled < good:  # never of NaN
+        least = unskilled
     return least + SUCCESS_SHARE * (good - least)
 
 

@@ -111,6 +111,11 @@ def verdict(audit: TaskAudit) -> list[str]:
         "no clip in which an expert moves: shuffled frames": audit.beats_shuffled,
     }
     lines += [f"NOT MEASURED: {what}" for what, figure in unknown.items() if np.isnan(figure)]
+    lines += [
+        f"NOT MEASURED: '{name}': each of its {count} episodes did the task, or nearly"
+        for name, count in audit.successful_cheap.items()
+        if count and count == audit.episodes.get(name) and name != STOP
+    ]
     lines = lines or [
         "OK: no cheap behaviour comes near the expert, and graded rollouts are ranked"
     ]

@@ -15,6 +15,7 @@ import numpy as np
 
 from viper_gym.envs.gl import could_not_draw
 from viper_gym.envs.tasks import View
+from viper_gym.errors import RenderingUnavailable
 
 
 def configure_rendering(model: Any, view: View) -> None:
@@ -37,6 +38,20 @@ def configure_rendering(model: Any, view: View) -> None:
 
 
 _OPEN: WeakSet[Any] = WeakSet()
+_drawn = _forked_behind_a_frame = False
+
+
+def _note_drawing() -> None:
+    """OpenGL does not survive a fork: who draws in the child waits for threads that are gone."""
+    global _drawn
+    if not _drawn and hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_note_fork)
+    _drawn = True
+
+
+def _note_fork() -> None:
+    global _forked_behind_a_frame
+    _forked_behind_a_frame = True
 
 
 def close_at_exit(renderer: Any) -> None:
@@ -113,6 +128,12 @@ class SceneRenderer:
         """
         import mujoco
 
+        if _forked_behind_a_frame:
+            raise RenderingUnavailable(
+                "this process was forked from one that had drawn, and drawing would hang in it: "
+                "start workers anew, gym.make_vec(…, asynchronous=True), AsyncVectorEnv(…, "
+                'context="spawn") or SubprocVecEnv(…, start_method="spawn")'
+            )
         with _context_of_ours():
             if self._renderer is None:
                 size = self._view.image_size
@@ -121,6 +142,7 @@ class SceneRenderer:
                 except Exception as error:  # GL stacks raise types of their own
                     raise could_not_draw(error) from error
                 close_at_exit(self._renderer)
+                _note_drawing()
                 self._camera, self._shown = _camera(self._view), mujoco.MjvOption()
                 self._shown.geomgroup[list(self._hidden)] = 0
             self._renderer.update_scene(data, camera=self._camera, scene_option=self._shown)

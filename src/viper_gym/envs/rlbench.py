@@ -101,7 +101,7 @@ class RLBenchEnv(DrawnEnv):
         task_class = _task_class(task)
         self._errors = importlib.import_module("rlbench.backend.exceptions")
         self._simulator, self._arm = _environment(self.view, robot, headless)
-        RLBenchEnv._running = task
+        RLBenchEnv._running, self._open = task, True
         try:
             self._simulator.launch()
             self._task = self._simulator.get_task(task_class)
@@ -188,8 +188,9 @@ class RLBenchEnv(DrawnEnv):
         return Episode(kept, None, meta)
 
     def close(self) -> None:
-        RLBenchEnv._running = None
-        self._simulator.shutdown()
+        if self._open:  # a second call may come when another environment runs
+            RLBenchEnv._running, self._open = None, False
+            self._simulator.shutdown()
 
     def _reset_task(self, seed: int | None) -> tuple[list[str], Any]:
         for attempt in range(RESET_ATTEMPTS):

@@ -94,6 +94,17 @@ def encode_play(
     }
 
 
+def warn_of_unskilled(episodes: dict[str, list[Episode]], folder: Path) -> None:
+    """Say so if videos that are to be experts' were recorded of something else (`collect`)."""
+    told = {str(e.meta.get("behaviour", "expert")) for items in episodes.values() for e in items}
+    if others := sorted(told - {"diverse", "expert"}):
+        logger.warning(
+            "%s: videos of %s are learned as an expert's; unskilled play belongs to --play, what "
+            "is to be judged by to `evaluate`",
+            folder, ", ".join(others),
+        )  # fmt: skip
+
+
 def recorded_preprocessing(
     episodes: dict[str, list[Episode]], unseen: tuple[str, ...] = ()
 ) -> dict[str, dict[str, Any]]:

@@ -36,6 +36,7 @@ from viper_gym.training.codes import (
     recorded_preprocessing,
     round_to_half,
     serve,
+    warn_of_unskilled,
 )
 from viper_gym.training.loop import Loop, LoopConfig, make_accelerator, precision_of
 from viper_gym.training.video_model_steps import VideoModelSteps
@@ -144,6 +145,7 @@ def train_video_model(config: VideoModelTraining) -> Path:
     span = (config.model.sequence_length - 1) * config.frame_stride + 1
     _check(config, span)
     episodes = load_folder(config.data, shape.image_size, min_frames=span)
+    warn_of_unskilled(episodes, config.data)
     shown = tuple(episodes)
     if shown != known:
         raise TrainingError(f"the tokenizer knows the tasks {known}, the data has {shown}")

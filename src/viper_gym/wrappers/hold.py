@@ -35,7 +35,7 @@ class HoldAction(gym.Wrapper, gym.utils.RecordConstructorArgs):
     def __init__(self, env: gym.Env[Any, Any], steps: int):
         gym.utils.RecordConstructorArgs.__init__(self, steps=steps)
         gym.Wrapper.__init__(self, env)
-        self._steps = _checked(steps)
+        self._steps = checked_hold(steps)
 
     @property
     def preprocessing(self) -> dict[str, Any] | None:
@@ -63,7 +63,7 @@ class HoldActionVector(VectorWrapper):
 
     def __init__(self, env: VectorEnv, steps: int):
         super().__init__(env)
-        self._steps = _checked(steps)
+        self._steps = checked_hold(steps)
         self._resets_next = autoreset_mode(env) == AutoresetMode.NEXT_STEP
         self._over = np.zeros(env.num_envs, bool)
 
@@ -126,7 +126,12 @@ def _held(said: dict[str, Any] | None, steps: int) -> dict[str, Any] | None:
     return {**said, "action_repeat": said["action_repeat"] * steps}
 
 
-def _checked(steps: int) -> int:
+def checked_hold(steps: int) -> int:
+    """The steps.
+
+    Raises:
+        ValueError: less than one.
+    """
     if steps < 1:
         raise ValueError(f"an action is held for at least one step, got {steps}")
     return steps

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from viper_gym.checkpoints.bundle import load_bundle, save_bundle
+from viper_gym.checkpoints.bundle import load_bundle, read_config, save_bundle
 from viper_gym.checkpoints.convert_viper_rl import convert_viper_rl
+from viper_gym.cli.convert import Convert
+from viper_gym.errors import CheckpointError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.models.context import ContextPolicy
 
@@ -84,3 +86,13 @@ def test_converted_config_comes_from_the_files():
     atari = convert_viper_rl(RELEASE / "atari_vqgan", RELEASE / "atari_videogpt_l4_s4").config
     assert (atari.frame_stride, atari.video_model.num_classes) == (4, 0)
     assert set(atari.masks) == {"pong", "freeway"} == set(atari.tasks)
+
+
+def test_tasks_are_renamed_on_the_command_line(tmp_path, capsys):
+    folders = RELEASE / "dmc_vqgan", RELEASE / "dmc_videogpt_l4_s1", tmp_path / "bundle"
+    first, *others = convert_viper_rl(*folders[:2]).config.tasks
+    Convert("viper-rl", *folders, rename=(f"{first}=my_task",)).run()
+    assert read_config(tmp_path / "bundle").tasks == ("my_task", *others)
+    assert "tasks: my_task" in capsys.readouterr().out
+    with pytest.raises(CheckpointError, match="--rename: expected OLD=NEW, got my_task"):
+        Convert("viper-rl", *folders, rename=("my_task",)).run()

@@ -101,6 +101,8 @@ def make(
         raise
     recorded = wrapped._saved_kwargs
     told = {"checkpoint", *({"bonus"} & reward.keys())}
+    if not isinstance(device, str):  # a torch.device is no JSON
+        told |= {"device"}
     if not isinstance(checkpoint, (str, Path)):  # a model brings these along
         told |= {"revision", "device", "dtype"}
     env.spec_kwargs = {name: recorded[name] for name in told}
@@ -139,7 +141,7 @@ def make_vec(
     from functools import partial
 
     from viper_gym.wrappers.frames import FrameInInfo
-    from viper_gym.wrappers.hold import HoldActionVector
+    from viper_gym.wrappers.hold import HoldActionVector, checked_hold
     from viper_gym.wrappers.vector import ViperVectorRewardWrapper
 
     bare = partial(
@@ -155,6 +157,7 @@ def make_vec(
         render_mode=render_mode,
     )
     _refuse_without(checkpoint, reward)
+    checked_hold(hold)  # before a simulator is open
     checkpoint = own_of(suite, task) if checkpoint == OWN else checkpoint
     maker: Any = bare
     if max_episode_steps is not None:

@@ -114,6 +114,11 @@ def test_the_task_is_done_half_way_from_those_who_do_not_try_to_experts(episodes
     assert audit.failed_experts == 0
 
 
+@pytest.mark.parametrize(("idle", "limit"), [(0.0, 0.5), (0.6, 0.8), (0.95, 0.9), (1.0, 0.9)])
+def test_idlers_who_nearly_do_the_task_do_not_make_experts_fail(idle, limit):
+    assert success_limit(1.0, 0.0, idle) == pytest.approx(limit)
+
+
 def test_a_behaviour_that_always_does_the_task_is_not_called_measured(episodes):
     episodes["zero"] = [Episode(e.frames, e.rewards) for e in episodes["expert"]]
     audit, _ = audit_task(brightness_model(), "a", episodes, cheap=("zero", "random"))

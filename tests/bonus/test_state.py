@@ -76,6 +76,9 @@ def test_the_callers_precision_changes_nothing(name):
     expected = play(MAKERS[name](0), np.random.default_rng(0), 12)
     with torch.autocast("cpu", torch.bfloat16):
         assert np.array_equal(play(MAKERS[name](0), np.random.default_rng(0), 12), expected)
+    bonus = MAKERS[name](0)
+    frames = np.zeros((4, 40, 40, 3), np.uint8)
+    bonus.update(transition=Transition(frames, np.zeros((4, 1), np.float32), frames))
     torch.set_default_dtype(torch.float64)
     try:  # the networks begin with other numbers then
         assert np.isfinite(play(MAKERS[name](0), np.random.default_rng(0), 12)).all()

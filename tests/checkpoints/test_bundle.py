@@ -218,11 +218,17 @@ def test_wrong_shapes_are_found_before_use(folder):
 
 @pytest.mark.parametrize(
     "change",
-    [{"mlp_dim": 10**13}, {"num_layers": "8"}, {"mlp_dim": None}, {"dropout": 1.5}],
+    [
+        {"mlp_dim": 10**13},
+        {"num_layers": 10**7},
+        {"num_layers": "8"},
+        {"mlp_dim": None},
+        {"dropout": 1.5},
+    ],
 )
 def test_a_config_that_describes_no_network_is_named_before_memory_is_taken(folder, change):
     edit(folder, lambda d: d["video_model"].update(change))
-    with pytest.raises(CheckpointError, match="config"):
+    with pytest.raises(CheckpointError, match=r"config (beside it|json)|config\.json"):
         load_bundle(folder)
 
 
@@ -266,7 +272,7 @@ def test_truncated_weights(folder):
     with pytest.raises(CheckpointError, match=r"video_model\.safetensors: not a readable"):
         load_bundle(folder)
     path.unlink()
-    with pytest.raises(CheckpointError, match="missing"):
+    with pytest.raises(CheckpointError, match=r"^[^(]*video_model\.safetensors: missing"):
         load_bundle(folder)
 
 

@@ -162,6 +162,26 @@ def test_a_finished_run_is_not_evaluated_again(tmp_path):
     assert [x["step"] for x in map(json.loads, lines) if "held_out" in x] == [3, 6]
 
 
+def test_a_run_that_was_killed_in_its_last_evaluation_is_evaluated(tmp_path):
+    killed = Counts()
+    killed.evaluate = lambda: (_ for _ in ()).throw(KeyboardInterrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Loop(config(tmp_path, checkpoint_minutes=0.0), "run", Settings()).run(killed)
+    Loop(config(tmp_path, resume=True), "run", Settings()).run(Counts())
+    lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [x["step"] for x in lines if "held_out" in x] == [6]
+
+
+def test_a_run_of_an_earlier_version_is_not_gone_on_with(tmp_path):
+    """It held out other videos, and its lowest held-out loss is of those."""
+    Loop(config(tmp_path), "run", Settings()).run(Counts())
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    old = {k: v for k, v in json.loads(state["settings"]).items() if k != "held_out"}
+    torch.save({**state, "settings": json.dumps(old)}, tmp_path / "state.pt")
+    with pytest.raises(TrainingError, match=r"held_out=None \(now spread\)"):
+        Loop(config(tmp_path, resume=True), "run", Settings()).run(Counts())
+
+
 def test_a_resumed_run_keeps_its_precision(tmp_path):
     Loop(config(tmp_path), "run", Settings(), "bf16").run(Counts())
     with pytest.raises(TrainingError, match=r"precision=bf16 \(now fp32\)"):

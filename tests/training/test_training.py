@@ -189,6 +189,8 @@ def test_a_finished_run_that_is_resumed_keeps_what_was_measured(data, tokenizer,
     train_video_model(replace(config, loop=replace(config.loop, seed=1)))
     assert not read_config(folder).calibration and not (folder / "README.md").exists()
     assert read_config(tmp_path / "previous" / "bundle").calibration == levels
+    with pytest.raises(TrainingError, match=r"--init .* lies in --out"):
+        train_video_model(replace(config, init=folder))
     # so it is where steps were added
     write_config(replace(read_config(folder), calibration=levels), folder)
     longer = replace(config.loop, seed=1, steps=5, resume=True)

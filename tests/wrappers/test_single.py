@@ -261,6 +261,8 @@ def test_autoreset_inside_is_refused():
         ViperRewardWrapper(inside, reward_model(), "a")
     with pytest.raises(ValueError, match="put it outside"):
         BonusRewardWrapper(inside, "rnd")
+    with pytest.raises(ValueError, match="put it outside"):
+        ViperVectorRewardWrapper(SyncVectorEnv([lambda: inside]), reward_model(), "a")
     outside = gym.wrappers.Autoreset(ViperRewardWrapper(CodedEnv(), reward_model(), "a"))
     outside.reset(seed=0)
     outside.step(0)

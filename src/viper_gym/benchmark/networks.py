@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from viper_gym.data.episodes import Episode
-from viper_gym.likelihood.precision import own_precision
 from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.models.precision import own_precision
 
 MOVES = 15  # grey levels by which a pixel of what moves is away from the median picture
 EVERY = 5  # frames: neighbours look alike

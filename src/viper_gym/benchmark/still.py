@@ -8,6 +8,7 @@ from viper_gym.data.episodes import Episode
 
 STILL = ("frozen", "settled")
 SETTLED = 40  # frames a picture is repeated
+NEARLY = 0.8  # of the way from the worst to an expert: who does not try counts as no better
 SUCCESS_SHARE = 0.5  # a "cheap" episode with more of the expert's return is not cheap
 
 
@@ -21,8 +22,8 @@ def success_limit(good: float, worst: float, unskilled: float = float("nan")) ->
             that begins upright falls slowly, and that is most of an expert's return.
     """
     least = 0.0 if good > 0 else worst
-    if unskilled < good:  # never of NaN
-        least = unskilled
+    if np.isfinite(unskilled):  # where it is nearly an expert's, nearly that
+        least = min(max(unskilled, worst), worst + NEARLY * (good - worst))
     return least + SUCCESS_SHARE * (good - least)
 
 

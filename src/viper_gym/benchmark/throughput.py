@@ -16,9 +16,9 @@ from viper_gym.checkpoints.bundle import Bundle, BundleConfig
 from viper_gym.checkpoints.weights import frozen
 from viper_gym.data.episodes import Episode
 from viper_gym.likelihood.frame_stream import FrameStream
-from viper_gym.likelihood.precision import own_precision
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.models.context import ContextPolicy
+from viper_gym.models.precision import own_precision
 from viper_gym.models.videogpt import VideoGPT, VideoGPTConfig
 from viper_gym.models.vqgan import PAPER_ATARI, PAPER_DMC, VQGAN
 

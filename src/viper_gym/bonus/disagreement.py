@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from viper_gym.bonus.memory import RecentMemory
-from viper_gym.bonus.networks import Ensemble, frame_network, own_precision
+from viper_gym.bonus.networks import Ensemble, frame_network, in_fp32
 from viper_gym.bonus.random_state import own_random_state
 from viper_gym.bonus.running import BonusScale, RunningMeanStd
 from viper_gym.types import Transition
@@ -85,20 +85,20 @@ class Disagreement:
         self.ensemble: Ensemble | None = None
         self._newest: tuple[Transition, tuple[np.ndarray, ...]] | None = None
 
-    @own_precision
+    @in_fp32
     def compute(self, transition: Transition) -> np.ndarray:
         """Normalised bonus of the steps: float32 (m,)."""
         previous, action, following = self._read(transition)
         self._statistics.update(following)
         return self._scale(self._disagreement(previous, action))
 
-    @own_precision
+    @in_fp32
     def error(self, transition: Transition) -> np.ndarray:
         """The raw disagreement, without normalisation or side effects: float32 (m,)."""
         previous, action, _ = self._read(transition)
         return self._disagreement(previous, action)
 
-    @own_precision
+    @in_fp32
     def update(self, transition: Transition) -> None:
         """Remember the steps; every `update_every` of them, take one optimiser step."""
         every, before = self.config.update_every, self._memory.added

@@ -17,13 +17,13 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 SMALLEST_FRAME = 36  # pixels: less leaves nothing behind the three convolutions
 
 
-def own_precision(method: Method) -> Method:
+def in_fp32(method: Method) -> Method:
     """A bonus's method (it has `_device`) in fp32, whatever autocast its caller is in."""
 
     @wraps(method)
-    def shielded(self: Any, *arguments: Any) -> Any:
+    def shielded(self: Any, *arguments: Any, **named: Any) -> Any:
         with torch.autocast(self._device.type, enabled=False):
-            return method(self, *arguments)
+            return method(self, *arguments, **named)
 
     return cast(Method, shielded)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from viper_gym.bonus.memory import RecentMemory
-from viper_gym.bonus.networks import frame_network, own_precision
+from viper_gym.bonus.networks import frame_network, in_fp32
 from viper_gym.bonus.random_state import own_random_state
 from viper_gym.bonus.running import BonusScale, RunningMeanStd
 from viper_gym.types import Transition
@@ -82,7 +82,7 @@ class RND:
             target = self.target(x)
         return (self.predictor(x) - target).pow(2).mean(1)
 
-    @own_precision
+    @in_fp32
     @torch.no_grad()
     def error(self, frames: np.ndarray) -> np.ndarray:
         """The raw prediction error of uint8 (B, H, W, 3), without side effects: float32 (B,)."""
@@ -93,7 +93,7 @@ class RND:
         self._pixels.update(transition.frame)
         return self._scale(self.error(transition.frame))
 
-    @own_precision
+    @in_fp32
     def update(self, transition: Transition) -> None:
         """Remember the frames; every `update_every` of them, take one optimiser step."""
         every, before = self.config.update_every, self._memory.added

@@ -306,8 +306,12 @@ def load_bundle(folder: Path) -> Bundle:
     folder = Path(folder)
     config = read_config(folder)
     kind = _TOKENIZERS[config.tokenizer_type][1]
-    tokenizer = load_network(lambda: kind(config.tokenizer), folder / TOKENIZER)
-    video_model = load_network(lambda: VideoGPT(config.video_model), folder / VIDEO_MODEL)
+    tokenizer = load_network(
+        lambda: kind(config.tokenizer), folder / TOKENIZER, _depth(config.tokenizer)
+    )
+    video_model = load_network(
+        lambda: VideoGPT(config.video_model), folder / VIDEO_MODEL, config.video_model.num_layers
+    )
     codes, known = tokenizer.quantizer.codebook, video_model.codebook
     if not (torch.equal(codes, known) or torch.equal(codes.half(), known.half())):
         raise CheckpointError(
@@ -317,6 +321,11 @@ def load_bundle(folder: Path) -> Bundle:
     if (folder / CARD).is_file():
         card = (folder / CARD).read_text("utf-8", errors="replace")
     return Bundle(config, tokenizer, video_model, card)
+
+
+def _depth(tokenizer: Any) -> int:
+    """Layers, at least: of the kinds with a number of blocks for each resolution."""
+    return int(getattr(tokenizer, "num_res_blocks", 0))
 
 
 class SavedTokenizer(NamedTuple):
@@ -363,5 +372,7 @@ def load_tokenizer(folder: Path) -> SavedTokenizer:
             f"{path}: expected a tokenizer of {sorted(_TOKENIZERS)}, got {kind!r}"
         )
     config = from_dict(_TOKENIZERS[kind][0], data["tokenizer"], str(path))
-    tokenizer = load_network(lambda: _TOKENIZERS[kind][1](config), Path(folder) / TOKENIZER)
+    tokenizer = load_network(
+        lambda: _TOKENIZERS[kind][1](config), Path(folder) / TOKENIZER, _depth(config)
+    )
     return SavedTokenizer(kind, tasks, data.get("masks", {}), tokenizer)

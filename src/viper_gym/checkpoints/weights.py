@@ -43,21 +43,30 @@ def load_weights(module: nn.Module, path: Path) -> None:
     module.load_state_dict({k: v.float() for k, v in weights.items()})
 
 
-def load_network(make: Callable[[], M], path: Path) -> M:
+def load_network(make: Callable[[], M], path: Path, layers: int) -> M:
     """The network that a config describes, with its weights.
 
-    It is made without memory first: a config from anywhere may ask for any amount. The caller's
-    random numbers are left alone.
+    It is made without memory for its weights first: a config from anywhere may ask for any amount.
+    The caller's random numbers are left alone.
+
+    Args:
+        layers: that the config asks for; each has weights of its own in the file.
 
     Raises:
         CheckpointError: the config describes no network, or see `load_weights`.
     """
     try:
+        if not layers <= len(stored := _stored_shapes(path)):
+            raise CheckpointError(
+                f"{path}: has {len(stored)} tensors, the config beside it asks for {layers} layers"
+            )
         with torch.device("meta"):
             shell = make()
         _check_shapes(shell, path)
         with torch.random.fork_rng(devices=[]):
             network = make()
+    except CheckpointError:  # a ValueError, too
+        raise
     except (TypeError, ValueError, RuntimeError, ArithmeticError, MemoryError) as error:
         raise CheckpointError(
             f"{path}: the config beside it describes no network ({error})"
@@ -71,15 +80,19 @@ def frozen(module: M) -> M:
     return module.float().eval().requires_grad_(False)
 
 
-def _check_shapes(module: nn.Module, path: Path) -> None:
+def _stored_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """By the file's header alone."""
     if not path.is_file():
         raise CheckpointError(f"{path}: missing")
     try:
         with safe_open(str(path), "pt") as file:
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def _check_shapes(module: nn.Module, path: Path) -> None:
+    shapes = _stored_shapes(path)
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     unknown, missing = sorted(set(shapes) - set(expected)), sorted(set(expected) - set(shapes))
     if unknown or missing:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from viper_gym.likelihood.contrast import StreamingRatio
-from viper_gym.likelihood.precision import finite, own_precision
+from viper_gym.likelihood.precision import finite
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.streaming import StreamingLikelihood
 from viper_gym.models.context import ContextPolicy
+from viper_gym.models.precision import own_precision
 
 
 class FrameStream:

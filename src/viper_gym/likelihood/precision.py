@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from viper_gym.errors import DeviceUnavailable, NonFiniteLikelihood
 from viper_gym.models.bf16 import bf16_is_fast
+from viper_gym.models.precision import own_precision
 from viper_gym.models.transformer import Block
 
 M = TypeVar("M", bound=nn.Module)
@@ -54,7 +54,7 @@ def _named(device: str | torch.device) -> str:
     """ "cpu:0" and `torch.device("cpu")` are "cpu"."""
     try:
         parsed = torch.device(device)
-    except RuntimeError:  # auto, or nonsense
+    except (RuntimeError, TypeError):  # auto, or nonsense
         return str(device)
     return str(parsed) if parsed.type == "cuda" else parsed.type
 
@@ -89,22 +89,6 @@ def cast_for_inference(model: M, dtype: torch.dtype) -> M:
             elif isinstance(module, nn.Conv2d):
                 module.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
-
-
-@contextmanager
-def own_precision(device: torch.device) -> Iterator[None]:
-    """The context to run a video model from `cast_for_inference` in: it casts by itself.
-
-    On a GPU PyTorch computes convolutions of fp32 in TF32 unless it is told not to, and ten bits
-    are too few for a tokenizer: of the fixtures' codes some change, and rewards by nats.
-    """
-    with torch.autocast(device.type, enabled=False):  # whatever the caller is in
-        if device.type != "cuda":
-            yield
-            return
-        c = torch.backends.cudnn
-        with c.flags(c.enabled, c.benchmark, deterministic=c.deterministic, allow_tf32=False):
-            yield
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:

@@ -28,7 +28,6 @@ from viper_gym.likelihood.precision import (
     cast_for_inference,
     finite,
     keep_heap,
-    own_precision,
     resolve_device,
     resolve_dtype,
 )
@@ -42,6 +41,7 @@ from viper_gym.likelihood.scaling import (
 )
 from viper_gym.models.context import ContextPolicy
 from viper_gym.models.frames import check_frames, to_input, to_uint8
+from viper_gym.models.precision import own_precision
 
 
 class VideoRewardModel:

@@ -18,6 +18,7 @@ from viper_gym.data.videos import load_folder
 from viper_gym.errors import TrainingError
 from viper_gym.models.frames import to_input
 from viper_gym.models.patch_vq import PatchVQ
+from viper_gym.models.precision import own_precision
 from viper_gym.models.tokenizer import FrameTokenizer
 from viper_gym.types import RESIZED
 
@@ -49,7 +50,8 @@ def encode_episodes(
         parts = []
         for part in frames.split(batch):
             index = torch.full((len(part),), task, device=device)
-            parts.append(tokenizer.encode(to_input(part.to(device)), index))
+            with own_precision(device):  # as in use: another precision, other codes
+                parts.append(tokenizer.encode(to_input(part.to(device)), index))
         encoded.append(torch.cat(parts).cpu().numpy().astype(kind))
     return encoded
 

@@ -129,9 +129,10 @@ class Loop:
         self.config, self.description = config, description
         # batches are a function of seed and step
         shared = {**asdict(settings), "seed": config.seed, "precision": precision}
+        shared["held_out"] = "spread"  # `data.clips.split_episodes`
         self._settings = json.loads(json.dumps(shared, default=str))
         self._state_path = config.out / STATE
-        self.step, self._elapsed = 0, 0.0
+        self.step, self._elapsed, self._evaluated = 0, 0.0, -1
         try:
             config.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -179,7 +180,6 @@ class Loop:
     def _train(self, trainable: Trainable, writer: Any) -> None:
         c = self.config
         start, saved, begun = time.monotonic(), time.monotonic(), self._elapsed
-        evaluated = self.step if self._progress() >= 1.0 else -1  # a finished run, once more
         with progress_bar() as bar:
             total = 1000
             done = int(total * self._progress())
@@ -196,12 +196,11 @@ class Loop:
                     bar.update(job, completed=total * progress, note=f"step {self.step} {note}")
                 if self.step % c.eval_every == 0:
                     self._evaluate(trainable, writer)
-                    evaluated = self.step
                 if time.monotonic() - saved > 60 * c.checkpoint_minutes:
                     self._save(trainable)
                     saved = time.monotonic()
             bar.update(job, completed=total)
-        if evaluated != self.step:
+        if self._evaluated != self.step:  # a finished run may be resumed
             self._evaluate(trainable, writer)
         self._save(trainable)
 
@@ -212,6 +211,7 @@ class Loop:
 
     def _evaluate(self, trainable: Trainable, writer: Any) -> None:
         metrics = trainable.evaluate()
+        self._evaluated = self.step
         _log(writer, metrics, self.step)
         self._append({**metrics, "step": self.step, "seconds": self._elapsed})
         picture = trainable.picture()
@@ -247,6 +247,7 @@ class Loop:
                 )
         state = {
             "step": self.step,
+            "evaluated": self._evaluated,
             "elapsed": self._elapsed,
             "settings": json.dumps(self._settings),
             "random": torch.get_rng_state(),
@@ -274,13 +275,16 @@ class Loop:
                 f"{self._state_path} is damaged or foreign: {error!r}. Train anew without resume, "
                 "or in another folder"
             ) from error
-        different = sorted(k for k in saved if saved[k] != self._settings.get(k))
+        # what an earlier version did not write is different, too: it held out other videos
+        names = saved.keys() | {"held_out", "precision"}
+        different = sorted(k for k in names if saved.get(k) != self._settings.get(k))
         if different:
             raise TrainingError(
                 f"{self._state_path} was made with other settings: "
-                + ", ".join(f"{k}={saved[k]} (now {self._settings.get(k)})" for k in different)
+                + ", ".join(f"{k}={saved.get(k)} (now {self._settings.get(k)})" for k in different)
             )
         self.step, self._elapsed = state["step"], state["elapsed"]
+        self._evaluated = state["evaluated"]
         torch.set_rng_state(state["random"])
         if len(state.get("random_cuda", [])) == torch.cuda.device_count() > 0:
             torch.cuda.set_rng_state_all(state["random_cuda"])

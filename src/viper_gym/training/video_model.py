@@ -243,6 +243,12 @@ def _check(config: VideoModelTraining, span: int) -> None:
             f"--last-frames: expected {span} or more (what a window spans), got "
             f"{config.last_frames}"
         )
+    out = config.loop.out.absolute()
+    if config.init is not None and out in config.init.absolute().parents:
+        raise TrainingError(
+            f"--init {config.init} lies in --out {config.loop.out}, where this run replaces it: "
+            "train into another folder"
+        )
     if config.tampered and config.play is None:
         raise TrainingError("--tampered is a share of the windows of play: it goes with --play")
 

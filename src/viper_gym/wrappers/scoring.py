@@ -40,6 +40,9 @@ class RewardOptions:
     beta: float = 1.0
     task_reward_weight: float = 0.0
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "device", str(self.device))  # a torch.device will do
+
 
 class Scorer:
     """History -> likelihood -> mix, for n environments with one model call a step.

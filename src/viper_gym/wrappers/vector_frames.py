@@ -6,10 +6,10 @@ import warnings
 from typing import Any
 
 import numpy as np
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 
 from viper_gym.errors import FrameMismatch
-from viper_gym.wrappers.frames import INFO_FRAME, newest_frame, rendered_frame
+from viper_gym.wrappers.frames import INFO_FRAME, newest_frame, refuse_autoreset, rendered_frame
 
 
 class VectorFrames:
@@ -28,6 +28,8 @@ class VectorFrames:
         self._newest = newest_frame(env.single_observation_space)
         self.mode = autoreset_mode(env)
         self._warned = False
+        for one in getattr(env.unwrapped, "envs", ()):
+            refuse_autoreset(one)
 
     def at_reset(self, observations: Any, info: dict[str, Any]) -> np.ndarray:
         """uint8 (n, H, W, 3).
@@ -90,8 +92,7 @@ class VectorFrames:
             return np.asarray(info[INFO_FRAME])
         if self._newest is not None:
             return self._newest(np.asarray(observations))
-        inner = self._env.unwrapped
-        if isinstance(inner, SyncVectorEnv):  # each in its own OpenGL context
+        if (inner := _drawn_in_turn(self._env)) is not None:  # each in its own OpenGL context
             return np.stack([rendered_frame(env) for env in inner.envs])
         try:
             frames = self._env.render()
@@ -103,6 +104,17 @@ class VectorFrames:
                 "none: make the environments with render_mode='rgb_array' or observe colour"
             )
         return np.stack(frames)
+
+
+def _drawn_in_turn(env: VectorEnv) -> SyncVectorEnv | None:
+    """The environments of this process whose `render()` is what `env.render()` shows."""
+    while isinstance(env, VectorWrapper):
+        if type(env).render is not VectorWrapper.render:
+            return None
+        env = env.env
+    if isinstance(env, SyncVectorEnv) and type(env).render is SyncVectorEnv.render:
+        return env
+    return None
 
 
 def autoreset_mode(env: VectorEnv) -> AutoresetMode:

@@ -273,7 +273,7 @@ def learning_curves(
     reference: float | None,
     path: Path,
 ) -> None:
-    """Both returns against environment steps, a line a seed.
+    """Both returns against environment steps, a line a seed; of agents that no video pays, one.
 
     Of many episodes at most `CURVE_POINTS` means are drawn, each before a shade from the lowest
     to the highest of its episodes.
@@ -282,21 +282,25 @@ def learning_curves(
         curves: label -> (steps, task returns, VIPER returns).
         reference: the oracle's task return, drawn as a dashed line.
     """
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.4), layout="constrained")
+    paid = any(np.isfinite(viper).any() for _, _, viper in curves.values())
+    size = (10, 3.4) if paid else (6, 3.4)
+    figure, axes = plt.subplots(1, 1 + paid, figsize=size, layout="constrained", squeeze=False)
+    left, right = axes[0, 0], axes[0, -1]
     for label, (steps, task, viper) in curves.items():
         if not len(steps):
             continue  # no episode has ended yet
         parts = min(CURVE_POINTS, len(steps))
         x = [part.mean() for part in np.array_split(steps, parts)]
-        for axis, returns in ((left, task), (right, viper)):
+        for axis, returns in ((left, task), (right, viper))[: 1 + paid]:
             groups = np.array_split(returns, parts)
             axis.plot(x, [g.mean() for g in groups], label=label)
             axis.fill_between(x, [g.min() for g in groups], [g.max() for g in groups], alpha=0.2)
     if reference is not None:
         left.axhline(reference, linestyle="--", color="grey", label="oracle")
-    left.set_ylabel("task return (never seen by the agent)")
-    right.set_ylabel("VIPER return (what it learns from)")
-    for axis in (left, right):
+    left.set_ylabel(f"task return ({'never seen by the agent' if paid else 'what it learns from'})")
+    if paid:
+        right.set_ylabel("VIPER return (what it learns from)")
+    for axis in axes[0]:
         axis.set_xlabel("environment steps")
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     if left.get_legend_handles_labels()[0]:

@@ -107,8 +107,6 @@ def verdict(audit: TaskAudit) -> list[str]:
         "no cheap behaviour to hold the expert against": audit.beats_cheap,
         "the gap in deviations (two experts or more)": audit.gap,
         "no graded episodes whose rewards differ: whether returns are ranked": audit.spearman,
-        "no clip in which an expert moves: frozen pictures": audit.beats_frozen,
-        "no clip in which an expert moves: shuffled frames": audit.beats_shuffled,
     }
     lines += [f"NOT MEASURED: {what}" for what, figure in unknown.items() if np.isnan(figure)]
     lines += [
@@ -119,8 +117,15 @@ def verdict(audit: TaskAudit) -> list[str]:
     lines = lines or [
         "OK: no cheap behaviour comes near the expert, and graded rollouts are ranked"
     ]
+    # what follows takes nothing from an OK: where an expert rests there is no motion to be seen,
+    # and where what was done stays done, stopping is no failure
+    for what, figure in (
+        ("frozen pictures", audit.beats_frozen),
+        ("shuffled frames", audit.beats_shuffled),
+    ):
+        if np.isnan(figure):
+            lines.append(f"NOT MEASURED: no clip in which an expert moves: {what}")
     if audit.episodes.get(STOP) and np.isnan(going_on):
-        # which takes nothing from an OK: where what was done stays done, stopping is no failure
         lines.append(
             "NOT MEASURED: no expert that stopped half-way failed at the task: whether going on is "
             "paid more"

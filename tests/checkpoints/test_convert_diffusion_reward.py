@@ -104,7 +104,7 @@ def test_reward_is_theirs_on_full_windows(run, tmp_path):
     model = VideoRewardModel(bundle, device="cpu", dtype="fp32")
     frames = video(9)
     codes = encode(frames, codec)
-    rewards = model.compute_reward(frames[None], "pen-v0")[0]  # entry t scores frame t + 1
+    rewards = model.compute_reward(frames[None], "pen")[0]  # entry t scores frame t + 1
     for t in range((FRAMES - 1) * SKIP, 9):
         window = codes[[t - 2 * SKIP, t - SKIP, t]][None]
         last = token_log_probs(window, codec, transformer)[0, -1].sum()

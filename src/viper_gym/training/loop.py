@@ -200,7 +200,7 @@ class Loop:
                     self._save(trainable)
                     saved = time.monotonic()
             bar.update(job, completed=total)
-        if self._evaluated != self.step:  # a finished run may be resumed
+        if self._evaluated != self.step:  # by this process: what was last found is not saved
             self._evaluate(trainable, writer)
         self._save(trainable)
 
@@ -247,7 +247,6 @@ class Loop:
                 )
         state = {
             "step": self.step,
-            "evaluated": self._evaluated,
             "elapsed": self._elapsed,
             "settings": json.dumps(self._settings),
             "random": torch.get_rng_state(),
@@ -284,7 +283,6 @@ class Loop:
                 + ", ".join(f"{k}={saved.get(k)} (now {self._settings.get(k)})" for k in different)
             )
         self.step, self._elapsed = state["step"], state["elapsed"]
-        self._evaluated = state["evaluated"]
         torch.set_rng_state(state["random"])
         if len(state.get("random_cuda", [])) == torch.cuda.device_count() > 0:
             torch.cuda.set_rng_state_all(state["random_cuda"])

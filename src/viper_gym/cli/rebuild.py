@@ -56,8 +56,8 @@ class Rebuild:
             raise CheckpointError(
                 f"expected one or more of {', '.join(found)} or --suite, got {names and unknown}"
             )
-        # a training that went on alone would meet the one of the next `rebuild`
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        if not self.show:  # a training that went on alone would meet the one of the next `rebuild`
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         refused: list[str] = []
         for alias in dict.fromkeys(names):
             out = self.out / alias

@@ -28,6 +28,7 @@ import viper_gym  # noqa: F401  (registers the viper/… ids)
 from viper_gym.benchmark.figures import video_gif
 from viper_gym.data.episodes import Episode
 from viper_gym.envs.game_policy import GAME_BYTES, seen
+from viper_gym.files import set_aside
 from viper_gym.wrappers.sb3 import FrameInInfo, ViperVecEnvWrapper
 
 
@@ -105,7 +106,6 @@ class LogReturns(BaseCallback):
         super().__init__()
         self.out, self.start = args.out, time.time()
         self.path = args.out / "metrics.jsonl"
-        self.path.unlink(missing_ok=True)
 
     def _on_step(self) -> bool:
         for info in self.locals["infos"]:
@@ -154,6 +154,7 @@ def play(model: PPO, venv: ViperVecEnvWrapper) -> tuple[list[dict], list[Episode
 def main(args: Args) -> None:
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
+    set_aside(args.out / "metrics.jsonl", "policy.zip", "behaviour.gif", "episodes")
     model = PPO(
         "MlpPolicy",
         make(args, args.envs, args.seed, args.beta),

@@ -6,7 +6,7 @@ RND bonus). The task reward is only logged, never learned from.
     python examples/sb3_sac_state.py --env viper/dmc-cartpole_swingup-v0 --out runs/cartpole
 
 Writes metrics.jsonl (both returns of every episode), policy.zip, behaviour.gif and the final
-episodes to --out.
+episodes to --out; what an earlier run left there is moved to --out/previous.
 """
 
 import json
@@ -25,6 +25,7 @@ from stable_baselines3.common.vec_env import VecEnv
 import viper_gym  # noqa: F401  (registers the viper/… ids)
 from viper_gym.benchmark.figures import video_gif
 from viper_gym.data.episodes import Episode
+from viper_gym.files import set_aside
 from viper_gym.wrappers.sb3 import FrameInInfo, ViperVecEnvWrapper
 
 
@@ -38,7 +39,7 @@ class Args:
     envs: int = 4
     """environments; the video model scores their frames in one call"""
     updates: float = 0.5
-    """gradient steps an environment step"""
+    """gradient steps an environment step; times `envs` a whole number"""
     learning_rate: float = 5e-4
     seed: int = 0
     out: Path = Path("runs/sb3_sac_state")
@@ -86,7 +87,6 @@ class LogReturns(BaseCallback):
         super().__init__()
         self.rewards = rewards
         self.args, self.eval_env, self.start = args, eval_env, time.time()
-        (args.out / "metrics.jsonl").unlink(missing_ok=True)
         self.next_eval = args.eval_every
         self.solved = [False] * args.envs  # at any step of the episode, where the task tells
 
@@ -146,15 +146,23 @@ def play(model: SAC, venv: VecEnv, deterministic: bool = True) -> tuple[list[dic
         ended = [i for i in np.flatnonzero(dones) if i not in last]
         last.update({i: with_success(infos[i], bool(solved[i])) for i in ended})
     episodes = [
-        Episode(np.stack(f), np.array(r[:-1], np.float32))
-        for f, r in zip(frames, rewards, strict=True)
+        Episode(
+            np.stack(frames[i]),
+            np.array(rewards[i][:-1], np.float32),
+            {k: v for k, v in last[i].items() if k == "success"},
+        )
+        for i in range(venv.num_envs)
     ]
-    return list(last.values()), episodes
+    return [last[i] for i in range(venv.num_envs)], episodes
 
 
 def main(args: Args) -> None:
     torch.set_num_threads(args.threads)
+    updates = args.envs * args.updates
+    if updates < 1 or updates != round(updates):
+        raise SystemExit(f"--envs times --updates: expected a whole number, got {updates:g}")
     args.out.mkdir(parents=True, exist_ok=True)
+    set_aside(args.out / "metrics.jsonl", "policy.zip", "behaviour.gif", "episodes")
     venv = make(args, args.envs, args.seed, args.beta)
     eval_env = make(args, 2, 10_000, beta=0.0)
     model = SAC(
@@ -163,14 +171,14 @@ def main(args: Args) -> None:
         learning_starts=1000,
         learning_rate=args.learning_rate,
         train_freq=1,
-        gradient_steps=max(1, round(args.envs * args.updates)),
+        gradient_steps=round(updates),
         seed=args.seed,
         device="cpu",
     )
     callback = LogReturns(args, venv, eval_env)
     model.learn(args.steps, callback=callback)
     model.save(args.out / "policy.zip")
-    final = make(args, args.final_episodes, 20_000, beta=0.0)
+    final = make(args, args.final_episodes, 10_000, beta=0.0)
     infos, episodes = play(model, final)
     for info in infos:
         callback.log("final", info)

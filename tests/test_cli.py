@@ -143,6 +143,8 @@ def test_bad_input_is_one_named_error(tmp_path):
     Episode(np.zeros((9, 64, 64), np.uint8)).save(tmp_path / "grey.npz")
     Episode(np.zeros((4, 64, 64, 3), np.uint8)).save(tmp_path / "short.npz")
     save_bundle(toy_bundle(random_video_model(classes=1), tasks=("walk",)), own := tmp_path / "own")
+    for name in ("s.gif", "s_rollout.gif"):
+        Image.new("RGB", (64, 64)).save(tmp_path / name)
     cases = {
         ("score", tmp_path / "one.npz"): "VideoDataError",
         ("score", tmp_path / "grey.npz", "--task", "cup_catch"): "FrameMismatch",
@@ -159,7 +161,13 @@ def test_bad_input_is_one_named_error(tmp_path):
         ("tasks", "--measure", "-1"): "expected a number of episodes, got -1",
         ("demo", "--tasks"): "expected one task or more",
         ("evaluate", "--suite", "atari", "--calibrate", "--window", "99"): "must be in 1 … 4",
-        ("evaluate", "--episodes", tmp_path, "--out", tmp_path / "one.npz"): "one.npz: ",
+        ("evaluate", "--episodes", tmp_path): "found none for cartpole_swingup",
+        ("demo", "--tasks", "cup_catch", "--out", tmp_path / "one.npz"): "one.npz: ",
+        ("demo", "--tasks", "cup_catch", "--workers", "-1"): "workers: expected more than 0",
+        ("sample", tmp_path / "s.gif", "--out", "s.gif"): "s.gif is the video itself",
+        ("score", tmp_path / "s_rollout.gif", "--out", "s.png"): "s_rollout.gif is the video",
+        ("bench", "wrappers", "--batch", "1"): "expected a number above 1 to compare, got 1",
+        ("bench", "mask", "--tasks", "pong", "boxing"): "mask takes one, got pong, boxing",
         ("train", "tokenizer", "--data", tmp_path / "nothing"): "VideoDataError",
         ("train", "tokenizer", "--steps", "0"): "steps: expected more than 0, got 0",
         ("train", "tokenizer", "--batch-size", "0"): "batch_size: expected more than 0, got 0",
@@ -244,6 +252,8 @@ def test_relabelled_rewards_equal_live_ones(options):
     relabel, bare, negative = _relabeller(env_id, given)
     assert negative and not _relabeller(env_id, {**given, "reward_clip": (0.0, 1.0)})[2]
     assert bare == {"checkpoint": None, "observation": "pixels"}
+    apart = _relabeller(env_id, {**given, "asynchronous": True})[1]
+    assert apart == {**bare, "asynchronous": True}  # for the vector environment
     live = gym.make(env_id, device="cpu", **options)
     frames, rewards = [live.reset(seed=1)[0]], []
     for t in range(40):
@@ -255,6 +265,9 @@ def test_relabelled_rewards_equal_live_ones(options):
     for wrong, message in (("CartPole-v1", "viper/ ids only"), (env_id, "hold belong")):
         with pytest.raises(TrainingError, match=message):
             _relabeller(wrong, {"hold": 4})
+    for wrong in ({"checkpoint": None}, {"reward_clip": "foo"}, {"reward_scale": "foo"}):
+        with pytest.raises(TrainingError, match=f"{next(iter(wrong))}|foo"):
+            _relabeller(env_id, wrong)
     for other in ({"action_repeat": 8}, {"render_quality": "full"}):
         with pytest.raises(PreprocessingMismatch, match=next(iter(other))):
             _relabeller(env_id, other)
@@ -376,7 +389,7 @@ def test_an_agent_is_trained_killed_and_resumed_on_a_video_reward(tmp_path):
     assert steps == sorted(steps) and steps[-1] == kept + 150
     assert before.splitlines()[:5] == metrics.read_text().splitlines()[:5]
     ended = [x for x in lines if "train/return" in x]
-    assert len(ended) == 1  # an episode has 500 steps; the second run began a new one
+    assert len(ended) == kept // 500  # episodes have 500 steps; the second run began a new one
     assert ended[0]["train/viper/task_return"] >= 0
     total = ended[0]["train/return"]
     assert total != pytest.approx(ended[0]["train/viper/return"])  # the bonus is in it

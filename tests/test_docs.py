@@ -1,5 +1,7 @@
 """Every command that the documentation shows is one that the command line takes."""
 
+import ast
+import importlib
 import re
 import shlex
 from dataclasses import replace
@@ -46,6 +48,15 @@ def understood(arguments: list[str]) -> None:
             tyro.extras.subcommand_cli_from_dict(cli._COMMANDS, args=arguments)
     except SystemExit as stopped:
         assert stopped.code == 0, arguments  # --help
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_names_that_shown_python_imports_are_there(page):
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.S):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(node.module)
+                assert all(hasattr(module, name.name) for name in node.names), ast.unparse(node)
 
 
 @pytest.fixture
@@ -105,6 +116,12 @@ def test_a_recipe_is_shown_and_its_videos_put_together(tmp_path, capsys):
     assert lines[7].startswith("cp -al")
     for kind in ("train", "play"):
         collect("pong", "random", 1, tmp_path / kind, first_seed=7, workers=0, suite="atari")
+    link_together(tmp_path)
+    moved = tmp_path.with_name(f"{tmp_path.name}_moved")
+    tmp_path.rename(moved)
+    tmp_path = moved
+    (tmp_path / "both/pong/train_random").unlink()
+    (tmp_path / "both/pong/train_random").symlink_to("/nowhere")  # by an earlier version
     link_together(tmp_path)
     link_together(tmp_path)
     both = {p.name for p in (tmp_path / "both" / "pong").iterdir()}

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -93,6 +94,12 @@ def test_sb3_sac(tmp_path):
     lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [x["phase"] for x in lines] == ["train"] * 2 + ["final", "final as trained"]
     assert (tmp_path / "behaviour.gif").exists()
+    again = sac.Args(
+        "viper/dmc-cup_catch-v0", steps=10, envs=2, final_episodes=1, threads=1, out=tmp_path
+    )
+    with pytest.raises(SystemExit, match=r"--updates: expected a whole number, got 0\.6"):
+        sac.main(replace(again, updates=0.3))
+    assert (tmp_path / "metrics.jsonl").exists()
     episode = Episode.load(tmp_path / "episodes" / "cup_catch" / "0.npz")
     assert episode.frames.shape == (500, 64, 64, 3) and len(episode.rewards) == 499
     assert abs(episode.task_return - lines[-2]["task_return"]) <= 2.1  # but the last step

@@ -44,8 +44,11 @@ def imports(path: Path) -> list[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.append(node.module)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{path}: a relative import hides its layer"
+            names = [a.name for a in node.names if a.name != "__version__"]
+            whole = node.module == "viper_gym"  # whose public names are of upper layers
+            found += [f"viper_gym.{name}" for name in names] if whole else [node.module]
     return found
 
 

@@ -12,6 +12,7 @@ import tyro
 
 from viper_gym.benchmark.curves import read_metrics, training_returns
 from viper_gym.benchmark.figures import learning_curves
+from viper_gym.benchmark.names import distinct_names
 
 
 @dataclass
@@ -25,13 +26,13 @@ class Args:
 
 def main(args: Args) -> None:
     curves = {}
-    for run in args.runs:
+    for run, name in zip(args.runs, distinct_names(args.runs), strict=True):
         lines = read_metrics(run)
-        curves[run.name] = training_returns(lines)
+        curves[name] = training_returns(lines)
         for phase in ("final", "final as trained"):
             returns = [line["task_return"] for line in lines if line.get("phase") == phase]
             if returns:
-                print(f"{run.name}: {phase}, task return {np.mean(returns):.1f} {returns}")
+                print(f"{name}: {phase}, task return {np.mean(returns):.1f} {returns}")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     learning_curves(curves, args.title, args.oracle, args.out)
 

@@ -62,8 +62,9 @@ class MemoryEnv(gym.Env):
         return seen(self._name, memory, before)
 
     def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
         memory, info = self._game.reset(seed=seed)
-        for _ in range(np.random.default_rng(seed).integers(8)):
+        for _ in range(self.np_random.integers(8)):  # of the seed, in later episodes, too
             memory, *_ = self._game.step(0)
         self._before = memory
         return self._see(memory), info

@@ -6,9 +6,18 @@ Importing the package registers the `viper/…` ids and imports neither torch no
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from viper_gym.registration import register_all
+
+if TYPE_CHECKING:  # what `__getattr__` gives
+    from viper_gym.bonus.disagreement import Disagreement
+    from viper_gym.bonus.rnd import RND
+    from viper_gym.likelihood.reward_model import VideoRewardModel
+    from viper_gym.wrappers.bonus import BonusRewardWrapper
+    from viper_gym.wrappers.single import ViperRewardWrapper
+    from viper_gym.wrappers.vector import ViperVectorRewardWrapper
+    from viper_gym.wrappers.vector_bonus import BonusVectorRewardWrapper
 
 __version__ = "0.1.0"
 
@@ -21,7 +30,16 @@ _PUBLIC = {
     "RND": "viper_gym.bonus.rnd",
     "Disagreement": "viper_gym.bonus.disagreement",
 }
-__all__ = ["__version__", *_PUBLIC]
+__all__ = [
+    "RND",
+    "BonusRewardWrapper",
+    "BonusVectorRewardWrapper",
+    "Disagreement",
+    "VideoRewardModel",
+    "ViperRewardWrapper",
+    "ViperVectorRewardWrapper",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

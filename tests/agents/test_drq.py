@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from dot_env import SIZE, Dot
 from viper_gym.agents.drq.agent import DrQ, DrQConfig
 from viper_gym.agents.drq.networks import Actor, as_images, random_shift, tanh_normal_log_prob
-from viper_gym.agents.replay import Batch, ReplayConfig
+from viper_gym.agents.replay import Batch, FrameReplay, ReplayConfig
 from viper_gym.agents.trainer import Trainer, TrainerConfig
 from viper_gym.errors import TrainingError
 
@@ -159,6 +159,28 @@ def test_actions_are_bounded_and_the_mean_is_repeatable():
     assert np.abs(drq.act(frames)).max() <= 1
     assert not np.array_equal(drq.act(frames), drq.act(frames))
     assert np.array_equal(drq.act(frames, deterministic=True), drq.act(frames, deterministic=True))
+
+
+def test_a_player_stacks_frames_as_the_replay_does(rng):
+    """Two episodes, the second from step 5 on."""
+    drq, seen = agent(replace(SMALL, frame_stack=3)), []
+    drq.act = lambda stack, deterministic=False: (
+        seen.append(stack.copy()) or np.zeros((len(stack), 2), np.float32)
+    )
+    player, replay = drq.player(1), FrameReplay(ReplayConfig(50), 1, (16, 16, 3), 2)
+    frames = rng.integers(0, 255, (9, 1, 16, 16, 3)).astype(np.uint8)
+    for t in range(9):
+        first = np.array([t in (0, 5)])
+        player(frames[t], first)
+        replay.add(frames[t], first, np.zeros((1, 2), np.float32), np.zeros(1), np.zeros(1, bool))
+    assert np.array_equal(np.concatenate(seen), replay._stacks(np.arange(9), np.zeros(9, int), 3))
+
+
+def test_players_of_evaluations_do_not_draw(rng):
+    drq, frames = agent(), rng.integers(0, 255, (1, 16, 16, 3)).astype(np.uint8)
+    for mean in (True, False):
+        one, two = (drq.player(1, mean)(frames, np.ones(1, bool)) for _ in range(2))
+        assert np.array_equal(one, two) == mean
 
 
 def test_temperature_rises_where_the_policy_is_too_sure():

@@ -95,6 +95,46 @@ def test_relabelled_rewards_and_no_others_are_learned_from(tmp_path):
     assert {"train/return", "train/task_return"} <= named
 
 
+def test_evaluations_are_by_the_policys_mean_in_environments_of_their_own(tmp_path):
+    class Asked(Sweeps):
+        def player(self, num_envs, deterministic=False):
+            asked.append((num_envs, deterministic))
+            return super().player(num_envs)
+
+    asked: list[tuple[int, bool]] = []
+    trainer(tmp_path, Asked(), total=150, eval_episodes=5).run()
+    assert asked == [(3, False), (5, True)]
+
+
+def test_as_many_updates_as_are_asked_for_each_step(tmp_path):
+    agent = Sweeps()
+    trainer(tmp_path, agent, total=300, gradient_steps=0.5).run()
+    assert len(agent.rewards) == (300 - 60 + 3) // 2  # from the step on that has 60 behind it
+
+
+def test_tensorboard_has_both_returns_at_their_steps(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    trainer(tmp_path, relabel=brightness, total=160).run()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    for tag in ("eval/return", "eval/task_return", "train/loss"):
+        written = [(x["step"], x[tag]) for x in lines(tmp_path) if tag in x]
+        assert written and [e.step for e in events.Scalars(tag)] == [s for s, _ in written]
+        assert [e.value for e in events.Scalars(tag)] == pytest.approx([v for _, v in written])
+
+
+def test_random_state_and_time_go_on_after_a_stop(tmp_path):
+    first = trainer(tmp_path, total=160)
+    first.run()
+    again = trainer(tmp_path, total=300, resume=True)
+    assert again._rng.bit_generator.state == first._rng.bit_generator.state
+    assert again._seconds == first._seconds > 0
+    again.run()
+    seconds = [x["seconds"] for x in lines(tmp_path)]
+    assert seconds == sorted(seconds)
+
+
 def test_relabelled_runs_go_on_after_a_stop(tmp_path):
     trainer(tmp_path, relabel=brightness, total=160).run()  # in the middle of episodes
     agent = Sweeps()

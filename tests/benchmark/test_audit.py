@@ -1,6 +1,7 @@
 """The audit's figures on videos whose likelihoods are known by construction."""
 
 import io
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -21,14 +22,15 @@ from viper_gym.benchmark.calibration import (
     with_bounds,
 )
 from viper_gym.benchmark.metrics import gap_in_deviations, share_of_pairs, spearman
-from viper_gym.benchmark.report import table, with_evaluation
+from viper_gym.benchmark.report import run_audit, table, with_evaluation
 from viper_gym.benchmark.still import still_episodes, success_limit
 from viper_gym.benchmark.suite_episodes import AUDIT_SEED, AUDIT_SEEDS, unreachable
 from viper_gym.benchmark.task_audit import TaskAudit, summary, verdict
 from viper_gym.checkpoints.bundle import Calibration, read_config
 from viper_gym.checkpoints.card import model_card
 from viper_gym.checkpoints.resolve import bundled_folder
-from viper_gym.cli.evaluate import Evaluate, calibrate_checkpoint
+from viper_gym.cli.calibrate import calibrate_checkpoint
+from viper_gym.cli.evaluate import Evaluate
 from viper_gym.data.episodes import Episode
 from viper_gym.envs.collect import collect
 from viper_gym.errors import CheckpointError, VideoDataError, ViperGymError
@@ -40,6 +42,8 @@ def test_metrics_on_hand_computed_numbers():
     assert share_of_pairs(np.array([2.0, 3.0]), np.array([1.0, 2.0])) == 3.5 / 4
     assert spearman(np.array([1, 2, 3.0]), np.array([10, 30, 20.0])) == pytest.approx(0.5)
     assert np.isnan(spearman(np.array([1, 1, 1.0]), np.array([1, 2, 3.0])))
+    unknown = np.array([10, np.nan, 30, 20.0])  # left out
+    assert spearman(np.array([1, 9, 2, 3.0]), unknown) == pytest.approx(0.5)
     assert gap_in_deviations(np.array([2.0, 4.0]), np.array([1.0])) == pytest.approx(2 / 2**0.5)
 
 
@@ -213,7 +217,9 @@ def test_an_audit_on_other_seeds_has_episodes_of_its_own_and_says_which(tmp_path
         commands[seed] = read_config(folder).evaluation["command"]
         assert commands[seed] in (folder / "README.md").read_text()
     start = f"viper-gym evaluate --checkpoint {folder} --suite dmc"
-    assert commands[400_000] == f"{start} --seed 400000 --write --tasks cup_catch"
+    before, after = commands[400_000].split(" && ")  # figures of other tasks stay
+    assert after == f"{start} --seed 400000 --write --tasks cup_catch"
+    assert before.startswith("viper-gym evaluate --checkpoint dmc --suite dmc --write --tasks ")
     assert f"{commands[AUDIT_SEED]} ".startswith(f"{start} --write ")
 
 
@@ -295,6 +301,68 @@ def test_offsets_compare_the_same_frames_with_more_and_less_context(episodes):
     joint = VideoRewardModel(bundle, "cpu", "fp32", ContextPolicy("exact", mode="joint"))
     assert context_offsets(joint, "a", experts) == ()
     assert context_offsets(model, "a", [video(np.full(8, 3.0))]) == ()  # too short
+
+
+def test_episodes_of_unknown_return_are_left_out_of_what_returns_tell(episodes):
+    """An mp4 beside npz files, say."""
+    whole, _ = audit_task(brightness_model(), "a", episodes, cheap=("zero", "random"))
+    for name in ("expert", "graded"):
+        episodes[name].append(Episode(episodes[name][-1].frames))
+    episodes["zero"][0] = video(np.full(80, 14.0), reward=1.0)  # it did the task
+    audit, _ = audit_task(brightness_model(), "a", episodes, cheap=("zero", "random"))
+    assert audit.successful_cheap == {"zero": 1, "random": 0}
+    assert audit.spearman == whole.spearman > 0.9
+    ranked = ladder_bounds([np.full(5, r) for r in (-0.2, 0.5, 1.0)], np.array([0.0, np.nan, 4.0]))
+    assert ranked is None  # two are not enough for a rank correlation
+
+
+def test_still_videos_of_the_users_own_are_judged_beside_those_that_are_made(episodes):
+    own = [video(np.full(80, 14.9))] * 3
+    audit, _ = audit_task(brightness_model(), "a", {**episodes, "frozen": own})
+    assert audit.episodes["frozen"] == 3 + len(still_episodes(episodes)["frozen"])
+    assert audit.levels["frozen"] > audit.levels["zero"]
+
+
+def test_frames_that_are_scored_together_have_no_refreshed_window(tmp_path):
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundled_folder("dmc"), folder)
+    options = Evaluate(str(folder), calibrate=True, context="refresh", out=tmp_path)
+    for asked in ({"mode": "joint"}, {"mode": "joint", "tasks": ("cup_catch",)}):
+        with pytest.raises(CheckpointError, match=r"--context refresh: .* need the full window"):
+            replace(options, **asked).run()
+    assert read_config(folder) == read_config(bundled_folder("dmc"))
+
+
+def test_tasks_that_nothing_is_recorded_of_are_left_out_or_refused_at_once(tmp_path, capsys):
+    folder, own, out = tmp_path / "bundle", tmp_path / "own", tmp_path / "out"
+    shutil.copytree(bundled_folder("dmc"), folder)
+    for behaviour in ("expert", "zero"):
+        collect("cup_catch", behaviour, 1, own, first_seed=5, workers=0)
+    options = Evaluate(str(folder), episodes=own, write=True, out=out)
+    with pytest.raises(VideoDataError, match="found none for cartpole_swingup"):
+        replace(options, tasks=("cup_catch", "cartpole_swingup")).run()
+    with pytest.raises(VideoDataError, match=f"in {own} and in {tmp_path / 'none'}, found none"):
+        replace(options, agents=tmp_path / "none").run()
+    assert not out.exists()
+    others = read_config(folder).evaluation["tasks"]
+    options.run()
+    after = read_config(folder).evaluation
+    assert after["tasks"].keys() == others.keys() and others["cup_catch"]["episodes"]["zero"] > 1
+    assert after["tasks"]["cup_catch"]["episodes"]["zero"] == 1
+    assert after["command"].endswith(f"--episodes {own} --write --tasks cup_catch")
+
+
+def test_what_is_told_of_earlier_bundles_stays_while_others_are_audited(episodes, tmp_path):
+    earlier = {"before": TaskAudit("before", spearman=0.5)}
+    told = []
+
+    def source(task):
+        if (tmp_path / "audit.json").exists():
+            told.append(json.loads((tmp_path / "audit.json").read_text())["tasks"].keys())
+        return episodes
+
+    run_audit(brightness_model(), ["a", "b"], source, tmp_path, earlier=earlier)
+    assert told == [{"before", "a"}]
 
 
 def test_stopping_where_a_cheap_behaviour_ended_is_cheap_too(episodes):
@@ -478,7 +546,7 @@ def test_without_a_success_to_tell_there_is_no_rank_correlation_with_it(episodes
     assert np.isnan(audit.spearman_success)
 
 
-def test_figures_of_other_tasks_stay_where_the_same_command_made_them():
+def test_figures_of_other_tasks_stay_with_the_commands_that_made_them():
     audits = {task: TaskAudit(task, spearman=rank) for task, rank in (("a", 0.5), ("b", 0.6))}
 
     def stored(config, tasks, command="audit B", chosen=True):
@@ -499,6 +567,12 @@ def test_figures_of_other_tasks_stay_where_the_same_command_made_them():
     assert again.evaluation["command"] == "audit B"
     assert [f["spearman"] for f in again.evaluation["tasks"].values()] == [0.5, 0.7]
     assert list(stored(again, "a", chosen=False).evaluation["tasks"]) == ["a"]  # what is served now
-    elsewhere = stored(both, "b", command="audit C")
-    assert elsewhere.evaluation["command"] == "audit C --tasks b"
-    assert list(elsewhere.evaluation["tasks"]) == ["b"]
+    for config in (both, again):  # of another command, too
+        elsewhere = stored(config, "b", command="audit C")
+        assert elsewhere.evaluation["command"] == "audit B --tasks a && audit C --tasks b"
+        assert list(elsewhere.evaluation["tasks"]) == ["a", "b"]
+    assert stored(elsewhere, "a", command="audit C").evaluation["command"] == "audit C --tasks a b"
+    named = "audit --checkpoint {} --write"  # however the one checkpoint is called
+    once = stored(replace(config, evaluation={}), "a", command=named.format("runs/b"))
+    twice = stored(once, "b", command=named.format("'/my runs/b'"))
+    assert twice.evaluation["command"] == "audit --checkpoint '/my runs/b' --write --tasks a b"

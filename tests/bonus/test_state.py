@@ -80,7 +80,9 @@ def test_the_callers_precision_changes_nothing(name):
     frames = np.zeros((4, 40, 40, 3), np.uint8)
     bonus.update(transition=Transition(frames, np.zeros((4, 1), np.float32), frames))
     torch.set_default_dtype(torch.float64)
-    try:  # the networks begin with other numbers then
-        assert np.isfinite(play(MAKERS[name](0), np.random.default_rng(0), 12)).all()
+    try:
+        again = play(MAKERS[name](0), np.random.default_rng(0), 12)
+        assert torch.get_default_dtype() == torch.float64
+        assert again == pytest.approx(expected, abs=1e-6)
     finally:
         torch.set_default_dtype(torch.float32)

@@ -258,12 +258,13 @@ def test_the_callers_default_dtype_does_not_matter(tmp_path, kind):
     frames = torch.randint(0, 256, (1, 6, 16, 16, 3), dtype=torch.uint8).numpy()
     frames.flags.writeable = False  # as memory maps are
     expected = VideoRewardModel(load_bundle(tmp_path), device="cpu").log_prob(frames, "a")
-    torch.set_default_dtype(torch.float64)
-    try:
-        other = VideoRewardModel(load_bundle(tmp_path), device="cpu").log_prob(frames, "a")
-    finally:
-        torch.set_default_dtype(torch.float32)
-    assert (other == expected).all()
+    for dtype in (torch.float64, torch.bfloat16):
+        torch.set_default_dtype(dtype)
+        try:
+            other = VideoRewardModel(load_bundle(tmp_path), device="cpu").log_prob(frames, "a")
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert (other == expected).all()
 
 
 def test_truncated_weights(folder):

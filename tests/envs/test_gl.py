@@ -1,3 +1,4 @@
+import ctypes.util
 import os
 import subprocess
 import sys
@@ -77,3 +78,43 @@ def test_an_import_that_fails_elsewhere_is_not_blamed_on_opengl(monkeypatch, err
 def test_a_package_that_is_missing_gets_the_pip_line():
     with pytest.raises(DependencyNotInstalled, match=r"'nonsense' is missing.*viper-gym\[dmc\]"):
         require_simulator("nonsense.suite", "dmc")
+
+
+def test_closing_one_environment_leaves_the_pictures_of_others_under_osmesa():
+    """OpenGL numbers pictures context by context; what is freed in another's context is its."""
+    pytest.importorskip("dm_control", reason="needs the extra 'dmc'")
+    if ctypes.util.find_library("OSMesa") is None:
+        pytest.skip("needs libosmesa6")
+    code = """
+import gc
+import gymnasium as gym, numpy as np, viper_gym
+bare = {"checkpoint": None}
+one, two = (gym.make("viper/dmc-cup_catch-v0", **bare) for _ in range(2))
+def shown():
+    one.reset(seed=1)
+    return np.stack([one.step(np.full(2, 0.5, np.float32))[0] for _ in range(3)])
+expected = shown()
+two.reset(seed=2)
+shown()
+two.close()  # not the last that drew
+assert np.array_equal(shown(), expected), "closed"
+three = gym.make("viper/dmc-cup_catch-v0", **bare)
+three.reset(seed=3)
+shown()
+del three
+gc.collect()
+assert np.array_equal(shown(), expected), "collected"
+hopper = gym.make("Hopper-v5", render_mode="rgb_array", width=64, height=64)
+hopper.reset(seed=0)
+hopper.render()
+shown()
+hopper.close()
+del hopper
+gc.collect()
+assert np.array_equal(shown(), expected), "another package's"
+print("all whole")
+"""
+    environ = {**os.environ, "MUJOCO_GL": "osmesa", "PYOPENGL_PLATFORM": "osmesa"}
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, capture_output=True, text=True, env=environ)
+    assert "all whole" in done.stdout, done.stderr

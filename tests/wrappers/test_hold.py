@@ -78,6 +78,24 @@ def test_a_success_is_not_told_of_the_episode_behind_it():
     envs.step(action)
     *_, over, infos = envs.step(action)
     assert over.tolist() == [True, False] and infos["success"].tolist() == [False, True]
+    assert infos["final_info"]["success"].tolist() == [True, False]
+
+
+@pytest.mark.parametrize("mode", [AutoresetMode.SAME_STEP, AutoresetMode.DISABLED])
+@pytest.mark.parametrize("number", [1, 2])
+def test_successes_of_episodes_that_all_end_at_once_are_told(mode, number):
+    """Solved at step 5 of 6, held for 4; the reset's info tells nothing."""
+    short = lambda: gym.wrappers.TimeLimit(Solved(5), 6)  # noqa: E731
+    envs = HoldActionVector(SyncVectorEnv([short] * number, autoreset_mode=mode), 4)
+    action = np.zeros((number, 1), np.float32)
+    envs.reset(seed=0)
+    for _ in range(2):  # episodes
+        assert not envs.step(action)[-1]["success"].any()
+        *_, over, infos = envs.step(action)
+        ended = infos["final_info"] if mode == AutoresetMode.SAME_STEP else infos
+        assert over.all() and ended["success"].all()
+        if mode == AutoresetMode.DISABLED:
+            envs.reset(options={"reset_mask": over})
 
 
 def test_a_success_that_is_no_number_is_passed_on():

@@ -47,6 +47,41 @@ def viper(venv, model) -> ViperVecEnvWrapper:
     return ViperVecEnvWrapper(venv, model, "a")
 
 
+def test_the_bonus_weight_can_be_set_from_outside(model):
+    class Ones:
+        def compute(self, transition):
+            return np.ones(len(transition.frame), np.float32)
+
+        def update(self, transition):
+            pass
+
+        def state_dict(self):
+            return {}
+
+    venv = VecMonitor(ViperVecEnvWrapper(coded(), model, "a", bonus=Ones()))
+    venv.reset()
+    assert venv.get_attr("beta") == [1.0] * 3 and venv.get_attr("beta", [0]) == [1.0]
+    venv.set_attr("beta", 0.0)
+    *_, infos = venv.step(np.zeros(3, int))
+    assert venv.get_attr("beta") == [0.0] * 3
+    assert [info["viper/bonus"] for info in infos] == [0.0] * 3
+    assert venv.get_attr("length") == list(LENGTHS)  # the environments' own
+
+
+def test_environments_that_a_video_pays_are_not_paid_again(model):
+    inside = DummyVecEnv([lambda: ViperRewardWrapper(CodedEnv(5), model, "a")])
+    for paid in (inside, VecMonitor(viper(coded(), model))):
+        with pytest.raises(ValueError, match="a video model's already"):
+            viper(paid, model)
+
+
+def test_a_reused_observation_array_is_warned_of_once(model):
+    venv = viper(coded(), model)  # CodedEnv has one array
+    with pytest.warns(UserWarning, match="reuse their observation array.*FrameInInfo") as told:
+        rewards_of(venv)
+    assert len(told) == 1
+
+
 @pytest.mark.parametrize(
     "build",
     [

@@ -2,7 +2,9 @@ import gc
 import json
 import math
 import pickle
+import time
 import warnings
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -13,7 +15,16 @@ from gymnasium.wrappers import AddRenderObservation
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 from brightness import brightness_model
-from conftest import SIZE, CodedEnv, coded_frame, random_video_model, toy_bundle, with_offsets
+from conftest import (
+    SIZE,
+    CodedEnv,
+    coded_frame,
+    random_video_model,
+    small_bundle,
+    toy_bundle,
+    with_offsets,
+)
+from viper_gym.checkpoints.bundle import save_bundle
 from viper_gym.errors import CheckpointError, FrameMismatch, PreprocessingMismatch, UnknownTask
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.wrappers.bonus import BonusRewardWrapper
@@ -21,11 +32,25 @@ from viper_gym.wrappers.frames import FrameInInfo
 from viper_gym.wrappers.preprocessing import check_preprocessing
 from viper_gym.wrappers.single import ViperRewardWrapper
 from viper_gym.wrappers.vector import ViperVectorRewardWrapper
+from viper_gym.wrappers.vector_bonus import BonusVectorRewardWrapper
 
 
 def reward_model(stride: int = 1, length: int = 4) -> VideoRewardModel:
     bundle = toy_bundle(random_video_model(length=length), stride)
     return VideoRewardModel(bundle, device="cpu", dtype="fp32")
+
+
+class Ones:
+    """A bonus of 1 for every step."""
+
+    def compute(self, transition):
+        return np.ones(len(transition.frame), np.float32)
+
+    def update(self, transition):
+        pass
+
+    def state_dict(self):
+        return {}
 
 
 def play(env: gym.Env, episodes: int = 1, seed: int = 0) -> list[list[tuple[float, dict]]]:
@@ -182,6 +207,140 @@ def test_recorded_arguments_are_plain_and_no_model_is_copied():
     recorded = env._saved_kwargs
     json.dumps(recorded)
     assert env.reward_model is model
+
+
+def test_a_spec_makes_the_same_rewards_again(tmp_path, monkeypatch):
+    """Of a folder that is called like an alias, too."""
+    save_bundle(small_bundle(), tmp_path / "dmc")
+    monkeypatch.chdir(tmp_path)
+    gym.register("Coded-v0", entry_point=CodedEnv, disable_env_checker=True)
+    try:
+        env = ViperRewardWrapper(
+            gym.make("Coded-v0"), Path("dmc"), "a", reward_scale="per_token",
+            reward_clip=(-9, -1), beta=0.5, task_reward_weight=0.25, device=torch.device("cpu"),
+        )  # fmt: skip
+        again = gym.make(env.spec)
+    finally:
+        del gym.registry["Coded-v0"]
+    json.dumps(env._saved_kwargs)
+    assert again._saved_kwargs == env._saved_kwargs
+    assert env._saved_kwargs.items() >= {"beta": 0.5, "task_reward_weight": 0.25}.items()
+    assert [r for r, _ in play(env)[0]] == [r for r, _ in play(again)[0]]
+
+
+def test_the_share_of_time_is_that_of_rewards():
+    class Slow(Ones):
+        def compute(self, transition):
+            time.sleep(0.02)
+            return super().compute(transition)
+
+    class SlowEnv(CodedEnv):
+        def step(self, action):
+            time.sleep(0.1)
+            return super().step(action)
+
+    shares = []
+    for env, bonus in ((CodedEnv(20), Slow()), (SlowEnv(20), None)):
+        rewarded = ViperRewardWrapper(env, reward_model(), "a", bonus=bonus)
+        shares.append(play(rewarded)[0][-1][1]["viper/time_share"])
+    assert shares[0] > 0.5 > shares[1]
+
+
+def test_an_environment_that_a_video_pays_is_not_paid_again():
+    model = reward_model()
+    inner = FrameInInfo(ViperRewardWrapper(CodedEnv(), model, "a"))
+    with pytest.raises(ValueError, match=r"a video model's already.*checkpoint=None"):
+        ViperRewardWrapper(inner, model, "a")
+    with pytest.raises(ValueError, match="a video model's already"):
+        ViperVectorRewardWrapper(SyncVectorEnv([lambda: inner]), model, "a")
+    envs = ViperVectorRewardWrapper(SyncVectorEnv([CodedEnv]), model, "a")
+    with pytest.raises(ValueError, match="a video model's already"):
+        ViperVectorRewardWrapper(envs, model, "a")
+
+
+def test_a_bonus_around_a_video_reward_leaves_what_is_told_of_the_task():
+    made = lambda: ViperRewardWrapper(CodedEnv(), reward_model(), "a", bonus=Ones(), beta=0.25)  # noqa: E731
+    (expected,) = play(made())
+    (steps,) = play(BonusRewardWrapper(made(), Ones(), beta=0.5))
+    envs = BonusVectorRewardWrapper(
+        ViperVectorRewardWrapper(
+            SyncVectorEnv([CodedEnv]), reward_model(), "a", bonus=Ones(), beta=0.25
+        ),
+        Ones(),
+        beta=0.5,
+    )
+    envs.reset(seed=0)
+    for (paid, info), (video, told) in zip(steps, expected, strict=True):
+        *_, over, infos = envs.step(np.zeros(1, int))
+        for name in ("viper/task_reward", "viper/task_return"):
+            assert info.get(name) == told.get(name)
+            assert (name in infos) == (name in told)
+            assert name not in told or infos[name][0] == told[name]
+        assert (info["viper/bonus"], told["viper/bonus"]) == (0.75, 0.25)
+        assert infos["viper/bonus"] == pytest.approx([0.75])
+        assert paid == pytest.approx(video + 0.5)
+    assert over.all()
+
+
+def test_a_task_reward_that_is_no_number_is_nothing_where_its_weight_is_0():
+    class Broken(CodedEnv):
+        def step(self, action):
+            observation, _, *rest = super().step(action)
+            return observation, math.nan, *rest
+
+    rewards = [r for r, _ in play(ViperRewardWrapper(Broken(), reward_model(), "a"))[0]]
+    assert rewards == [r for r, _ in play(ViperRewardWrapper(CodedEnv(), reward_model(), "a"))[0]]
+    bonuses = [r for r, _ in play(BonusRewardWrapper(Broken(), Ones(), task_reward_weight=0))[0]]
+    assert bonuses == [1.0] * len(rewards)
+    envs = ViperVectorRewardWrapper(SyncVectorEnv([Broken]), reward_model(), "a")
+    envs.reset(seed=0)
+    assert envs.step(np.zeros(1, int))[1] == pytest.approx(rewards[:1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beta": "1"}, "beta must be a finite number, got '1'"),
+        ({"beta": math.nan}, "beta must be a finite number"),
+        ({"task_reward_weight": None}, "task_reward_weight must be a finite number, got None"),
+        ({"reward_clip": (None, 1)}, "reward_clip must be a lower and a higher bound"),
+        ({"reward_clip": 1.0}, "reward_clip must be a lower and a higher bound, got 1.0"),
+        ({"reward_clip": (1, 0)}, "reward_clip must be a lower and a higher bound"),
+    ],
+)
+def test_values_that_cannot_be_are_said_when_wrapping(options, message):
+    with pytest.raises(ValueError, match=message):
+        ViperRewardWrapper(CodedEnv(), reward_model(), "a", **options)
+    if "beta" in options:
+        env = ViperRewardWrapper(CodedEnv(), reward_model(), "a")
+        with pytest.raises(ValueError, match=message):
+            env.beta = options["beta"]
+        with pytest.raises(ValueError, match=message):
+            BonusRewardWrapper(CodedEnv(), **options)
+
+
+def test_numbers_of_numpy_are_recorded_as_pythons():
+    env = ViperRewardWrapper(
+        CodedEnv(), reward_model(), "a", beta=np.float32(0.5), reward_clip=np.array([-1, 2])
+    )  # fmt: skip
+    recorded = json.loads(json.dumps(env._saved_kwargs))
+    assert recorded["beta"] == 0.5 and recorded["reward_clip"] == [-1.0, 2.0]
+
+
+def test_grey_pictures_in_a_stack_are_not_taken_for_colours():
+    grey = gym.wrappers.GrayscaleObservation(CodedEnv())
+    stacked = gym.wrappers.FrameStackObservation(grey, 3)
+    expected = [r for r, _ in play(ViperRewardWrapper(CodedEnv(), reward_model(), "a"))[0]]
+    assert [r for r, _ in play(ViperRewardWrapper(stacked, reward_model(), "a"))[0]] == expected
+
+
+@pytest.mark.parametrize("late", ["DelayObservation", "MaxAndSkipObservation"])
+def test_wrappers_inside_that_change_what_is_compared_are_told_of(late):
+    env = getattr(gym.wrappers, late)(CodedEnv(), 2)
+    with pytest.warns(UserWarning, match=f"{late} inside the reward"):
+        ViperRewardWrapper(env, reward_model(), "a")
+    with pytest.warns(UserWarning, match=f"{late} inside the reward"):
+        ViperVectorRewardWrapper(SyncVectorEnv([lambda: env]), reward_model(), "a")
 
 
 def test_step_before_reset_is_an_error():

@@ -3,7 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorWrapper
 
 from conftest import CodedEnv, coded_frame, random_video_model, toy_bundle, with_offsets
 from viper_gym.errors import FrameMismatch, PreprocessingMismatch
@@ -14,6 +14,8 @@ from viper_gym.wrappers.single import ViperRewardWrapper
 from viper_gym.wrappers.vector import ViperVectorRewardWrapper
 
 sb3 = pytest.importorskip("viper_gym.wrappers.sb3", reason="needs the extra 'sb3'")
+from stable_baselines3.common.vec_env import DummyVecEnv  # noqa: E402
+
 LENGTHS = (5, 7, 9)
 STEPS = 40
 
@@ -57,6 +59,46 @@ def same_numbers(a: dict, b: dict) -> None:
     for key, value in b.items():
         if key.startswith("viper/") and key != "viper/time_share":
             assert a[key] == pytest.approx(value, abs=1e-4), key
+
+
+@pytest.mark.parametrize("kind", ["gymnasium", "sb3"])
+def test_bounds_and_the_tasks_share_are_those_of_the_single_wrapper(kind, model):
+    raw = ViperRewardWrapper(Copying(9), model, "a", reward_scale="raw")
+    raw.reset()
+    paid = [raw.step(0)[1] for _ in range(6)]
+    low, high = np.quantile(paid, [0.3, 0.7])
+    options = {
+        "reward_scale": "raw", "reward_clip": (low, high), "task_reward_weight": 0.25, "task": "a"
+    }  # fmt: skip
+    single = ViperRewardWrapper(Copying(9), model, **options)
+    single.reset()
+    if kind == "sb3":
+        envs = sb3.ViperVecEnvWrapper(DummyVecEnv([lambda: Copying(9)]), model, **options)
+    else:
+        envs = ViperVectorRewardWrapper(SyncVectorEnv([lambda: Copying(9)]), model, **options)
+    envs.reset()
+    expected = [single.step(0)[1] for _ in range(6)]
+    got = [float(envs.step(np.zeros(1, int))[1][0]) for _ in range(6)]
+    assert got == pytest.approx(expected, abs=1e-4)
+    assert expected != pytest.approx(paid) and len(set(np.round(expected, 3))) > 2
+
+
+def test_a_vector_wrappers_own_pictures_are_scored():
+    class Brighter(VectorWrapper):
+        def render(self):
+            return tuple(np.full_like(frame, 200) for frame in self.env.render())
+
+    rewards = []
+    model = VideoRewardModel(toy_bundle(random_video_model()), device="cpu", dtype="fp32")
+    for wrap in (Brighter, as_it_is):
+        envs = wrap(SyncVectorEnv(makers(pixels=False, n=1)))
+        envs = ViperVectorRewardWrapper(envs, model, "a", reward_scale="raw")
+        _, info = envs.reset()
+        assert not any("viper/frame" in name for name in info)
+        rewards.append(float(envs.step(np.zeros(1, int))[1][0]))
+    bright = np.full((1, 2, 16, 16, 3), 200, np.uint8)
+    assert rewards[0] == pytest.approx(model.log_prob(bright, "a")[0, 1], abs=1e-3)
+    assert rewards[1] != pytest.approx(rewards[0], abs=1e-3)
 
 
 @pytest.mark.parametrize("n", [1, 3, 8])

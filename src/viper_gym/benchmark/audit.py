@@ -89,7 +89,8 @@ def audit_task(
                 f"{task}: an episode of '{behaviour}' has one frame; expected two or more (the "
                 "first is the reset's, which earns nothing)"
             )
-    episodes = {**episodes, **still_episodes(episodes)}
+    made = still_episodes(episodes)
+    episodes = {**episodes, **{name: [*episodes.get(name, []), *made[name]] for name in made}}
     scored = score_episodes(model, task, episodes, on_episode)
     counts = {k: len(v) for k, v in scored.items()}
     audit = TaskAudit(task, episodes=counts, unreachable=unreachable)
@@ -103,7 +104,8 @@ def audit_task(
             f"{task}: none of {audit.failed_experts} episodes of 'expert' did the task ('success' "
             "in their files): nothing to hold others against"
         )
-    good = float(np.mean([s.episode.task_return for s in experts]))
+    known = [r for s in experts if np.isfinite(r := s.episode.task_return)]
+    good = float(np.mean(known)) if known else float("nan")
     limit = success_limit(good, worst, unskilled)
     expert_means = np.array([s.mean for s in experts])
     audit.levels = {k: float(np.mean([s.mean for s in v])) for k, v in scored.items()}

@@ -18,6 +18,7 @@ from matplotlib.ticker import EngFormatter
 from PIL import Image
 
 from viper_gym.benchmark.audit import Scored
+from viper_gym.benchmark.names import distinct_names
 from viper_gym.benchmark.score_mask import PointsLost
 from viper_gym.benchmark.stand_still import StandStill
 from viper_gym.benchmark.task_audit import CHEAP, STOP, TaskAudit
@@ -87,7 +88,8 @@ def reward_figure(
     if scatter.get_legend_handles_labels()[0]:
         scatter.legend(fontsize=8)
     _draw_levels_by_age(figure.add_subplot(grid[:, 2]), audit)
-    figure.suptitle(f"{audit.task}: rank correlation on graded episodes {audit.spearman:.2f}")
+    title = f"{audit.task}: rank correlation on graded episodes {audit.spearman:.2f}"
+    figure.suptitle(title, parse_math=False)  # a name may have a "$"
     figure.savefig(path, dpi=90)
     plt.close(figure)
 
@@ -112,7 +114,8 @@ def stand_still_figure(found: dict[str, list[StandStill]], path: Path) -> None:
         1, len(found), figsize=(5.2 * len(found), 4), sharey=True, squeeze=False,
         layout="constrained",
     )  # fmt: skip
-    for axis, (name, rows) in zip(axes[0], found.items(), strict=True):
+    names = distinct_names(list(found))
+    for axis, name, rows in zip(axes[0], names, found.values(), strict=True):
         axis.set_prop_cycle(color=plt.get_cmap("tab20")(range(20)))  # tasks are more than ten
         curves = np.array([row.advantage for row in rows])  # (tasks, steps)
         steps = np.arange(1, curves.shape[1] + 1)
@@ -120,7 +123,7 @@ def stand_still_figure(found: dict[str, list[StandStill]], path: Path) -> None:
             axis.plot(steps, curve, linewidth=0.9, alpha=0.7, label=row.task)
         axis.plot(steps, curves.mean(0), color="black", linewidth=2.2, label="mean")
         axis.axhline(0, color="grey", linestyle="--", linewidth=1)
-        axis.set_title(f"{Path(name).name}: frames {rows[0].stride} step(s) apart")
+        axis.set_title(f"{name}: frames {rows[0].stride} step(s) apart", parse_math=False)
         axis.set_xlabel("steps since the picture stopped")
     axes[0, 0].set_ylabel("moving expert above stopped\npicture, nats a frame")
     axes[0, -1].legend(fontsize=7, ncols=2)
@@ -133,8 +136,9 @@ def points_lost_figure(found: dict[str, PointsLost], path: Path) -> None:
     figure, (game, levels) = plt.subplots(
         1, 2, figsize=(11, 3.6), width_ratios=[1.6, 1], layout="constrained"
     )
-    for place, (name, row) in enumerate(found.items()):
-        color, label = f"C{place}", Path(name).name
+    names = distinct_names(list(found))
+    for place, (label, row) in enumerate(zip(names, found.values(), strict=True)):
+        color = f"C{place}"
         values = np.array(row.example)
         game.plot(values, color=color, alpha=0.2, linewidth=0.7)
         game.plot(_smooth(values), color=color, label=label)
@@ -149,7 +153,7 @@ def points_lost_figure(found: dict[str, PointsLost], path: Path) -> None:
     game.legend(loc="lower left", fontsize=8)
     levels.set_xlabel("points lost so far")
     levels.legend(fontsize=8)
-    figure.suptitle(row.task)
+    figure.suptitle(row.task, parse_math=False)
     figure.savefig(path, dpi=90)
     plt.close(figure)
 
@@ -205,8 +209,9 @@ def score_figure(
     )
     top.imshow(_strip(episode, 12), aspect="auto")
     top.set_axis_off()
-    bottom.plot(rewards, alpha=0.25, color="C0", linewidth=0.7)
-    bottom.plot(_smooth(rewards), color="C0")
+    frames = np.arange(1, len(rewards) + 1)  # the first has none
+    bottom.plot(frames, rewards, alpha=0.25, color="C0", linewidth=0.7)
+    bottom.plot(frames, _smooth(rewards), color="C0")
     for n, (name, level) in enumerate(levels.items()):
         bottom.axhline(level, color=f"C{n + 1}", linestyle="--", linewidth=1, label=name)
     if levels:
@@ -297,9 +302,9 @@ def learning_curves(
             axis.fill_between(x, [g.min() for g in groups], [g.max() for g in groups], alpha=0.2)
     if reference is not None:
         left.axhline(reference, linestyle="--", color="grey", label="oracle")
-    left.set_ylabel(f"task return ({'never seen by the agent' if paid else 'what it learns from'})")
+    left.set_ylabel("task return")
     if paid:
-        right.set_ylabel("VIPER return (what it learns from)")
+        right.set_ylabel("VIPER return")
     for axis in axes[0]:
         axis.set_xlabel("environment steps")
         axis.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -18,7 +18,9 @@ def share_of_pairs(better: np.ndarray, worse: np.ndarray) -> float:
 
 
 def spearman(a: np.ndarray, b: np.ndarray) -> float:
-    """Rank correlation; NaN where either side is constant."""
+    """Rank correlation of the pairs that are known (not NaN); NaN where either side is constant."""
+    known = ~(np.isnan(a) | np.isnan(b))
+    a, b = a[known], b[known]
     if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
     return float(stats.spearmanr(a, b).statistic)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shlex
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ logger = logging.getLogger("viper_gym")
 
 JUDGED = {"expert", "graded", STOP, *CHEAP}
 """behaviours that an audit makes figures of"""
+NAMED, AND = " --tasks ", " && "  # in the command that is stored with figures
 EpisodeSource = Callable[[str], Episodes]  # task -> behaviour -> episodes
 
 
@@ -93,8 +95,13 @@ def run_audit(
     on_task: Callable[[str, TaskAudit, dict[str, list[Scored]]], None] = lambda *_: None,
     on_episode: Callable[[], None] = lambda: None,
     unreachable: tuple[str, ...] = (),
+    earlier: dict[str, TaskAudit] | None = None,
 ) -> dict[str, TaskAudit]:
-    """Audit every task; with `out`, write pictures, rollouts and `audit.json` there."""
+    """Audit every task; with `out`, write pictures, rollouts and `audit.json` there.
+
+    Args:
+        earlier: of other bundles, told in the same `audit.json`.
+    """
     audits: dict[str, TaskAudit] = {}
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -107,7 +114,7 @@ def run_audit(
         audits[task] = audit
         if out is not None:
             reward_figure(model, audit, scored, out / f"{task}_rewards.png")
-            (out / "audit.json").write_text(to_json(audits) + "\n")
+            (out / "audit.json").write_text(to_json({**(earlier or {}), **audits}) + "\n")
             try:
                 rollout_gif(model, task, experts[0], out / f"{task}_rollout.gif")
             except VideoDataError as error:  # too short a video: no reason to lose the rest
@@ -178,18 +185,39 @@ def with_evaluation(
 ) -> BundleConfig:
     """The config with the audit's figures and the command that makes them all.
 
-    Figures of other tasks stay where the same command made them, but for the tasks it named.
+    Figures of other tasks stay, and so do the commands that made them, joined by "&&".
 
     Args:
         command: without `--tasks`.
         chosen: the tasks that were asked for by name.
     """
-    before, named = config.evaluation, f"{command} --tasks "
-    whole = before.get("command") == command
-    alike = whole or before.get("command", "").startswith(named)
-    kept = before["tasks"] if chosen and alike else {}
     new = json.loads(to_json(audits))["tasks"]
-    figures = {**kept, **new}
-    if chosen and not (whole and new.keys() <= kept.keys()):
-        command = named + " ".join(figures)
+    before = config.evaluation
+    if not chosen or not before:
+        command += NAMED + " ".join(new) if chosen else ""
+        return replace(config, evaluation={"command": command, "tasks": new})
+    figures = {**before["tasks"], **new}
+    makes: dict[str, set[str]] = {}  # command without `--tasks` -> its tasks
+    whole = False  # this command made all of them, without naming any
+    for part in before["command"].split(AND):
+        made, _, names = part.partition(NAMED)
+        made = command if _alike(made, command) else made
+        whole |= made == command and not names
+        makes.setdefault(made, set()).update(names.split() or before["tasks"])
+    if not (whole and new.keys() <= before["tasks"].keys()):
+        makes = {made: tasks - new.keys() for made, tasks in makes.items()}
+        makes[command] = makes.pop(command, set()) | new.keys()  # the newest is the last
+        order = {made: [t for t in figures if t in tasks] for made, tasks in makes.items()}
+        command = AND.join(f"{made}{NAMED}{' '.join(ts)}" for made, ts in order.items() if ts)
     return replace(config, evaluation={"command": command, "tasks": figures})
+
+
+def _alike(one: str, other: str) -> bool:
+    """But for how the checkpoint, which both were stored in, is called."""
+
+    def rest(command: str) -> list[str]:
+        words = shlex.split(command)
+        at = words.index("--checkpoint") if "--checkpoint" in words else len(words)
+        return words[:at] + words[at + 2 :]
+
+    return rest(one) == rest(other)

@@ -203,10 +203,10 @@ def _drawn(recorded: dict[str, Any], entry: CheckpointEntry, task: str) -> list[
 
 def _row(config: BundleConfig) -> CheckpointEntry | None:
     """The row of `checkpoints.json` that a bundle of this package was audited as."""
-    audited = re.search(r"--checkpoint (\S+)", config.evaluation.get("command", ""))
-    if audited is None:
+    audited = re.findall(r"--checkpoint (\S+)", config.evaluation.get("command", ""))
+    if not audited:
         return None
-    rows, name = read_index(), audited[1]
+    rows, name = read_index(), audited[-1]
     row = rows.get(name) or next(
         (r for r in rows.values() if name.endswith(f"viper_gym/assets/{r.bundled}")), None
     )

@@ -35,6 +35,8 @@ def resolve(
         CheckpointError: none of them, or the Hub's answer (see `hub.download`); the tasks are
             served by different bundles.
     """
+    if not str(checkpoint):  # would be the working folder
+        raise CheckpointError("expected the name of a checkpoint, got an empty one")
     options = options or HubOptions()
     entry = read_index().get(checkpoint) if isinstance(checkpoint, str) else None
     if entry is not None and (Path(checkpoint) / CONFIG).is_file():

@@ -71,7 +71,7 @@ def load_network(make: Callable[[], M], path: Path, layers: int) -> M:
         raise CheckpointError(
             f"{path}: the config beside it describes no network ({error})"
         ) from error
-    load_weights(network, path)
+    load_weights(network.float(), path)  # a caller's default dtype may have fewer bits
     return frozen(network)
 
 

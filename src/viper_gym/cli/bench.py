@@ -18,7 +18,7 @@ from rich.table import Table
 from viper_gym.agents.dreamer.config import DreamerConfig, Size
 from viper_gym.agents.trainer import MakeEnvs
 from viper_gym.cli.progress import progress
-from viper_gym.errors import UnknownTask, VideoDataError
+from viper_gym.errors import UnknownTask, VideoDataError, ViperGymError
 
 
 def _ids(tasks: tuple[str, ...]) -> list[str]:
@@ -87,6 +87,7 @@ class Bench:
     batch: tuple[int, ...] = (1, 8, 32)
     """environments scored together; of agents, the first number is taken"""
     dtype: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16")
+    """what is compared; still and mask take the faster of two"""
     seconds: float = 3.0
     """a measurement, at least"""
     threads: int | None = None
@@ -105,6 +106,8 @@ class Bench:
 
         if self.threads is not None:
             torch.set_num_threads(self.threads)
+        if self.what in ("wrappers", "mask") and len(self.tasks) > 1:
+            raise ViperGymError(f"--tasks: {self.what} takes one, got {', '.join(self.tasks)}")
         if self.what == "wrappers":
             self._wrappers()
         elif self.what == "agents":
@@ -117,6 +120,11 @@ class Bench:
             self._mask()
         else:
             self._likelihood()
+
+    @property
+    def _dtype(self) -> Literal["auto", "fp32", "bf16"]:
+        """Where one is used: the one that was asked for."""
+        return self.dtype[0] if len(self.dtype) == 1 else "auto"
 
     def _suites(self, known: tuple[str, ...]) -> dict[str, str]:
         """Tasks to record episodes of, and their suites: those asked for, or the bundle's."""
@@ -137,6 +145,9 @@ class Bench:
 
         rows = []
         sizes = [n for n in self.batch if n > 1]
+        if not sizes:
+            got = " ".join(map(str, self.batch))
+            raise ViperGymError(f"--batch: expected a number above 1 to compare, got {got}")
         with progress("time", len(self.dtype) * len(sizes)) as tick:
             for dtype in self.dtype:
                 model = VideoRewardModel.from_pretrained(
@@ -226,6 +237,7 @@ class Bench:
 
     def _still(self) -> None:
         from viper_gym.benchmark.figures import stand_still_figure
+        from viper_gym.benchmark.names import distinct_names
         from viper_gym.benchmark.stand_still import StandStill, stand_still
         from viper_gym.benchmark.suite_episodes import AUDIT_SEED, episodes_as_trained
         from viper_gym.likelihood.reward_model import VideoRewardModel
@@ -236,7 +248,7 @@ class Bench:
         found: dict[str, list[StandStill]] = {}
         for checkpoint in self.checkpoints or (self.checkpoint,):
             model = VideoRewardModel.from_pretrained(
-                checkpoint, task=self.tasks, device=self.device, policy=policy
+                checkpoint, task=self.tasks, device=self.device, policy=policy, dtype=self._dtype
             )
             tasks = self.tasks or model.tasks
             with progress(f"score {checkpoint}", len(tasks)) as tick:
@@ -255,8 +267,8 @@ class Bench:
             print(json.dumps(rows, indent=2))
             return
         columns = ("task", "stride", "clips", "nats", "in clips", "to the end", "from start")
-        for name, items in found.items():
-            table = Table(*columns, title=Path(name).name)
+        for name, items in zip(distinct_names(list(found)), found.values(), strict=True):
+            table = Table(*columns, title=name)
             for r in items:
                 table.add_row(
                     r.task, str(r.stride), str(r.clips), f"{r.expert:.1f}, {r.frozen:.1f}",
@@ -284,7 +296,9 @@ class Bench:
         alone = "atari" if self.checkpoint == Bench.checkpoint else self.checkpoint
         with progress("score", len(self.checkpoints) or 1) as tick:
             for checkpoint in self.checkpoints or (alone,):
-                model = VideoRewardModel.from_pretrained(checkpoint, task=task, device=self.device)
+                model = VideoRewardModel.from_pretrained(
+                    checkpoint, task=task, device=self.device, dtype=self._dtype
+                )
                 episodes = episodes_as_trained(
                     model.config, task, count, folder, AUDIT_SEED, suite="atari"
                 )

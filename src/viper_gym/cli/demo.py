@@ -20,7 +20,6 @@ class Demo:
     device: str = "auto"
 
     def run(self) -> None:
-        from viper_gym.benchmark.report import to_json
         from viper_gym.benchmark.suite_episodes import AUDIT_SEED, QUICK_AUDIT
         from viper_gym.errors import UnknownTask
 
@@ -36,7 +35,8 @@ class Demo:
                 self.out,
                 self.workers,
                 self.device,
+                kept="episodes_demo",
+                earlier=audits,
             )
-        (self.out / "audit.json").write_text(to_json(audits) + "\n")  # of all tasks, not the last
         print_audits(audits)
         print(f"pictures and audit.json are in {self.out.resolve()}")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 
 from viper_gym.cli.progress import console, progress
-from viper_gym.errors import CheckpointError, UnknownTask, ViperGymError
-from viper_gym.models.context import ContextPolicy
+from viper_gym.errors import CheckpointError, UnknownTask, VideoDataError, ViperGymError
 
 
 @dataclass(frozen=True)
@@ -64,10 +62,9 @@ class Evaluate:
 
         self._check_seed()
         audits: dict[str, Any] = {}
-        failed: dict[str, CheckpointError] = {}
+        failed: dict[str, ViperGymError] = {}
         for part in self._parts():
-            audits |= part._audit(failed)
-            (self.out / "audit.json").write_text(to_json(audits) + "\n")  # of all so far
+            audits |= part._audit(audits, failed)
         if self.json:
             print(to_json(audits))
         else:
@@ -113,11 +110,13 @@ class Evaluate:
             )
         return [replace(self, checkpoint=c, tasks=tuple(ts)) for c, ts in tasks.items()]
 
-    def _audit(self, failed: dict[str, CheckpointError]) -> dict[str, Any]:
+    def _audit(self, earlier: dict[str, Any], failed: dict[str, ViperGymError]) -> dict[str, Any]:
         """Of one checkpoint; tasks that have no scale are added to `failed`."""
         from viper_gym.benchmark.suite_episodes import CALIBRATION, CALIBRATION_SEED, FULL_AUDIT
         from viper_gym.checkpoints.bundle import read_config
+        from viper_gym.checkpoints.index import audited_tasks
         from viper_gym.checkpoints.resolve import resolve, resolve_to_write
+        from viper_gym.cli.calibrate import calibrate_checkpoint, check_policy
 
         if not self.calibrate and (self.mode, self.window, self.context) != (None, None, None):
             raise CheckpointError(
@@ -128,19 +127,49 @@ class Evaluate:
         folder = (resolve_to_write if changed else resolve)(self.name, task=self.tasks)
         before = read_config(folder)
         suite = self.suite_for(before.tasks)
-        try:  # before episodes are collected
-            _policy(self, before.policy).kept(before.video_model.sequence_length)
-        except ValueError as error:
-            raise CheckpointError(f"--window: {error}") from error
+        # what cannot be done is said before episodes are collected
+        for known in [before.policy_of(t) for t in self.tasks] or [before.policy]:
+            check_policy(self, known, before.video_model.sequence_length)
+        chosen = self._recorded(before.tasks)
         if self.calibrate:
-            failed |= calibrate_checkpoint(self, CALIBRATION, CALIBRATION_SEED)
+            failed |= calibrate_checkpoint(chosen, CALIBRATION, CALIBRATION_SEED)
+            unusable = [t for t, e in failed.items() if isinstance(e, VideoDataError)]
+            if unusable and self.episodes is not None:  # the audit would end on the same videos
+                served = chosen.tasks or audited_tasks(self.name, before.tasks)
+                chosen = replace(chosen, tasks=tuple(t for t in served if t not in unusable))
+                if not chosen.tasks:
+                    return {}
         audits = audit_checkpoint(
-            self.name, self.tasks, FULL_AUDIT, self.seed, self.out, self.workers,
-            self.device, self.episodes, suite=suite, agents=self.agents,
+            self.name, chosen.tasks, FULL_AUDIT, self.seed, self.out, self.workers,
+            self.device, self.episodes, suite=suite, agents=self.agents, earlier=earlier,
         )  # fmt: skip
         if self.write:
-            self._store(audits, folder, suite)
+            chosen._store(audits, folder, suite)
         return audits
+
+    def _recorded(self, known: tuple[str, ...]) -> Evaluate:
+        """With the tasks that were asked for; if none were, those that the given folders have.
+
+        Raises:
+            VideoDataError: a folder lacks a task that was asked for, or all.
+        """
+        from viper_gym.checkpoints.index import audited_tasks
+
+        folders = [folder for folder in (self.episodes, self.agents) if folder is not None]
+        served = list(self.tasks or audited_tasks(self.name, known))
+        found = [t for t in served if all((folder / t).is_dir() for folder in folders)]
+        lacking = [t for t in served if t not in found]
+        if lacking and (self.tasks or not found):
+            raise VideoDataError(
+                f"expected a folder for each of {', '.join(served)} in "
+                f"{' and in '.join(map(str, folders))}, found none for {', '.join(lacking)}"
+            )
+        if lacking:
+            console.print(
+                f"only {', '.join(found)}: nothing is recorded of {', '.join(lacking)}",
+                markup=False, soft_wrap=True,
+            )  # fmt: skip
+        return replace(self, tasks=tuple(found)) if lacking else self
 
     def _store(self, audits: dict[str, Any], folder: Path, suite: str) -> None:
         from viper_gym.benchmark.report import with_evaluation
@@ -151,7 +180,8 @@ class Evaluate:
         write_config(config, folder)
         card = folder / CARD
         if card.exists() and not is_generated(card.read_text("utf-8")):
-            console.print(f"{card} was edited by hand and stays; config.json has the figures")
+            line = f"{card} was edited by hand and stays; config.json has the figures"
+            console.print(line, markup=False, soft_wrap=True)
         else:
             card.write_text(model_card(config), "utf-8")
 
@@ -200,7 +230,15 @@ def audit_checkpoint(
     folder: Path | None = None,
     suite: str = "dmc",
     agents: Path | None = None,
+    kept: str = "episodes",
+    earlier: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
+    """Audit a checkpoint's tasks, on recorded episodes (`folder`) or on a suite's.
+
+    Args:
+        kept: folder in `out` for the latter.
+        earlier: audits of other checkpoints, for the same audit.json.
+    """
     from viper_gym.benchmark.report import folder_source, run_audit, with_agents
     from viper_gym.benchmark.suite_episodes import episodes_as_trained, unreachable
     from viper_gym.checkpoints.index import audited_tasks
@@ -216,12 +254,14 @@ def audit_checkpoint(
             source = folder_source(folder, model.image_size)
         else:
             source = lambda task: episodes_as_trained(  # noqa: E731
-                model.config, task, counts, out / "episodes", seed, workers, tick, suite
+                model.config, task, counts, out / kept, seed, workers, tick, suite
             )
         if agents is not None:
             source = with_agents(source, agents, model.image_size)
         beyond = unreachable(suite) if folder is None else ()
-        return run_audit(model, chosen, source, out, on_episode=tick, unreachable=beyond)
+        return run_audit(
+            model, chosen, source, out, on_episode=tick, unreachable=beyond, earlier=earlier
+        )
 
 
 def print_audits(audits: dict[str, Any]) -> None:
@@ -232,70 +272,3 @@ def print_audits(audits: dict[str, Any]) -> None:
     for task, audit in audits.items():
         for line in audit.verdict:
             print(f"{task}: {line}")
-
-
-def calibrate_checkpoint(
-    options: Evaluate, counts: dict[str, int], seed: int
-) -> dict[str, CheckpointError]:
-    """Write the scales of the chosen tasks; returns those of which none can be made, and why."""
-    from viper_gym.benchmark.audit import audit_task
-    from viper_gym.benchmark.calibration import calibrate, context_offsets, with_bounds
-    from viper_gym.benchmark.report import folder_source, with_agents
-    from viper_gym.benchmark.suite_episodes import episodes_as_trained, unreachable
-    from viper_gym.checkpoints.bundle import read_config, write_config
-    from viper_gym.checkpoints.index import audited_tasks
-    from viper_gym.checkpoints.resolve import resolve_to_write
-    from viper_gym.likelihood.reward_model import VideoRewardModel
-
-    folder = resolve_to_write(options.name, task=options.tasks)
-    config = read_config(folder)
-    suite = options.suite_for(config.tasks)
-    asked = (options.mode, options.window, options.context) != (None, None, None)
-    if asked and not options.tasks:
-        # what was calibrated for another score is no use, a task's own policy included
-        config = replace(config, policy=_policy(options, config.policy), calibration={})
-    chosen = options.tasks or audited_tasks(options.name, config.tasks)
-    recorded = sum(counts.values()) if options.episodes is None else 0
-    failed: dict[str, CheckpointError] = {}
-    with progress("calibrate", 2 * recorded * len(chosen) or None) as tick:
-        for task in chosen:
-            policy = _policy(options, config.policy_of(task))
-            model = VideoRewardModel.from_pretrained(folder, device=options.device, policy=policy)
-            if options.episodes is not None:
-                source = folder_source(options.episodes, model.image_size)
-            else:
-                source = partial(
-                    episodes_as_trained,
-                    config,
-                    counts=counts,
-                    folder=options.out / "calibration",
-                    first_seed=seed,
-                    workers=options.workers,
-                    on_episode=tick,
-                    suite=suite,
-                )
-            if options.agents is not None:
-                source = with_agents(source, options.agents, model.image_size)
-            episodes = source(task)
-            beyond = unreachable(suite) if options.episodes is None else ()
-            audit, scored = audit_task(model, task, episodes, on_episode=tick, unreachable=beyond)
-            experts = [s.episode for s in scored["expert"]]  # those that succeeded
-            offsets = context_offsets(model, task, experts)
-            try:
-                config = calibrate(config, audit, offsets, policy)
-            except CheckpointError as error:  # the other tasks' are kept
-                failed[task] = error
-                continue
-            config = with_bounds(config, task, scored.get("graded", []))
-    if len(failed) < len(chosen):  # else the bundle stays as it was
-        write_config(config, folder)
-    return failed
-
-
-def _policy(options: Evaluate, known: ContextPolicy) -> ContextPolicy:
-    """The known policy with what was asked for put in; joint needs the exact window."""
-    mode = options.mode or known.mode
-    window = options.window if options.window is not None else known.window
-    keep = None if (mode, window) != (known.mode, known.window) else known.keep
-    kind = "exact" if mode == "joint" else (options.context or known.kind)
-    return replace(known, kind=kind, mode=mode, window=window, keep=keep)

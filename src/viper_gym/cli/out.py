@@ -7,12 +7,17 @@ from pathlib import Path
 from viper_gym.errors import VideoDataError
 
 
-def check_out(out: Path, *kinds: str) -> None:
+def check_out(out: Path, *kinds: str, video: Path) -> None:
     """Make the folder of a picture.
 
+    Args:
+        video: what is read, which the picture must not replace.
+
     Raises:
-        VideoDataError: a folder, or a kind of file that pictures are not written to.
+        VideoDataError: a folder, a kind of file that pictures are not written to, or the video.
     """
     if out.is_dir() or out.suffix.lower() not in kinds:
         raise VideoDataError(f"--out: expected a file ({', '.join(kinds)}), got {out}")
+    if out.exists() and video.exists() and out.samefile(video):
+        raise VideoDataError(f"--out: {out} is the video itself: name another file")
     out.parent.mkdir(parents=True, exist_ok=True)

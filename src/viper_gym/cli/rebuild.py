@@ -78,7 +78,7 @@ class Rebuild:
         if self.show:
             print(line)
             return
-        console.print(line, style="bold", highlight=False)
+        console.print(line, style="bold", highlight=False, markup=False, soft_wrap=True)
         code = subprocess.run([sys.executable, "-m", "viper_gym", *command]).returncode
         if code == 2 and command[0] == "evaluate":  # a named error; the next one may fare better
             refused.append(line)
@@ -144,8 +144,11 @@ def link_together(out: Path) -> None:
             target = out / BOTH / found.parent.name
             target.mkdir(parents=True, exist_ok=True)
             link = target / (f"{kind}_{found.name}" if found.is_dir() else found.name)
+            aim = os.path.relpath(found.resolve(), target.resolve())  # the folder may be moved
+            if link.is_symlink() and os.readlink(link) != aim:
+                link.unlink()
             if not link.exists():
-                os.symlink(found.resolve(), link)
+                os.symlink(aim, link)
 
 
 def _linking(out: Path) -> str:

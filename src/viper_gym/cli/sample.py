@@ -31,7 +31,7 @@ class Sample:
         from viper_gym.errors import VideoDataError
         from viper_gym.likelihood.reward_model import VideoRewardModel
 
-        check_out(self.out, ".gif", ".png", ".webp")
+        check_out(self.out, ".gif", ".png", ".webp", video=self.video)
         if self.frames < 1:
             raise VideoDataError(f"--frames: expected 1 or more to imagine, got {self.frames}")
         model = VideoRewardModel.from_pretrained(

@@ -42,7 +42,10 @@ class Score:
         from viper_gym.likelihood.reward_model import VideoRewardModel
         from viper_gym.types import RESIZED
 
-        check_out(self.out, ".png", ".jpg", ".pdf", ".svg")
+        check_out(self.out, ".png", ".jpg", ".pdf", ".svg", video=self.video)
+        rollout = self.out.with_name(f"{self.out.stem}_rollout.gif")
+        if self.rollout:
+            check_out(rollout, ".gif", video=self.video)
         model = VideoRewardModel.from_pretrained(
             self.checkpoint, task=self.task, device=self.device
         )
@@ -66,7 +69,6 @@ class Score:
             levels = {"best cheap behaviour": 0.0, "expert": 1.0}
             unit = "reward (0 cheap, 1 expert)"
         score_figure(rewards, episode, f"{self.video.name} as {task}", unit, self.out, levels)
-        rollout = self.out.with_name(f"{self.out.stem}_rollout.gif")
         drawn = self.rollout and self._draw_rollout(model, task, episode, rollout)
         figures = {
             "task": task,

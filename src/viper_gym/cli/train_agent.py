@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +20,8 @@ from viper_gym.cli.progress import console
 from viper_gym.cli.values import decode_values
 from viper_gym.errors import TrainingError, ViperGymError
 
-IDS = "viper/"
+IDS, MODULE = "viper/", "viper_gym:"
+OF_VECTORS = ("asynchronous", "autoreset_mode")  # arguments of `gym.make_vec` alone
 
 if TYPE_CHECKING:
     from viper_gym.agents.actions import ActionCodec
@@ -67,12 +68,17 @@ def train_agent(config: AgentTraining) -> Path:
     from viper_gym.likelihood.precision import resolve_device, resolve_dtype
     from viper_gym.progress import progress_bar
 
+    config = replace(config, env=config.env.removeprefix(MODULE))  # which is imported already
     device = resolve_device(config.device)
     bf16 = resolve_dtype(config.precision, device) == torch.bfloat16
 
     def announced(shape: tuple[int, int, int], actions: ActionCodec) -> Agent:
         needed = FrameReplay.bytes_needed(config.trainer.replay, shape)
-        console.print(f"replay: {needed / 1e9:.1f} GB on disk in {config.trainer.out / 'replay'}")
+        console.print(
+            f"replay: {needed / 1e9:.1f} GB on disk in {config.trainer.out / 'replay'}",
+            markup=False,
+            soft_wrap=True,
+        )
         return make_agent(config, shape, actions, str(device), "bf16" if bf16 else "fp32")
 
     bar = progress_bar(console)
@@ -203,12 +209,14 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
     checkpoint, revision = kwargs.pop("checkpoint", OWN), kwargs.pop("revision", None)
     checkpoint = own_of(suite, task) if checkpoint == OWN else checkpoint
     device, dtype = kwargs.pop("device", "auto"), kwargs.pop("dtype", "auto")
-    model = shared_reward_model(str(resolve(checkpoint, revision, task=task)), device, dtype)
+    if checkpoint is None:
+        raise TrainingError("--relabel needs a video reward; leave out `checkpoint null`")
     scale = kwargs.pop("reward_scale", "calibrated"), kwargs.pop("reward_clip", None)
-    paid = model.scale(task, *scale)  # what does not fit is said before anything is played
-
-    try:
-        bare: Any = gym.make(env, checkpoint=None, **kwargs).unwrapped  # a live reward looks, too
+    try:  # what does not fit is said before anything is played
+        model = shared_reward_model(str(resolve(checkpoint, revision, task=task)), device, dtype)
+        paid = model.scale(task, *scale)
+        alone = {k: v for k, v in kwargs.items() if k not in OF_VECTORS}
+        bare: Any = gym.make(env, checkpoint=None, **alone).unwrapped  # a live reward looks, too
     except (TypeError, ValueError) as error:
         if isinstance(error, ViperGymError):
             raise

@@ -166,6 +166,21 @@ class AtariEnv(DrawnEnv):
         self._frames = [self._frames[-1], frame]
         return float(reward), terminated, truncated
 
+    @property
+    def ale(self) -> Any:
+        """The emulator, by the name that wrappers for ale-py's games look for."""
+        return self.emulator
+
+    def get_action_meanings(self) -> list[str]:
+        """Of every action, as ale-py calls it."""
+        meanings: list[str] = self._game.get_action_meanings()
+        return meanings
+
+    def get_keys_to_action(self) -> dict[Any, Any]:
+        """For `gymnasium.utils.play`."""
+        keys: dict[Any, Any] = self._game.get_keys_to_action()
+        return keys
+
     def state(self) -> np.ndarray:
         """The machine's memory: float32 (128,) in 0…255."""
         return self.emulator.getRAM().astype(np.float32)

@@ -71,7 +71,7 @@ def close_at_exit(renderer: Any) -> None:
 
 def _close_renderers() -> None:
     for renderer in list(_OPEN):
-        renderer.close()
+        _close(renderer)
 
 
 @contextmanager
@@ -108,6 +108,27 @@ def _make_dm_control_forget() -> None:
         contexts._CURRENT_THREAD_FOR_CONTEXT.pop(context, None)
 
 
+def _close(renderer: Any) -> None:
+    """`mujoco.Renderer.close`, but in its own context: OpenGL numbers what is to be freed, context
+    by context, and frees what has that number in whichever context is current."""
+    if renderer._gl_context and renderer._mjr_context:
+        renderer._gl_context.make_current()
+        renderer._mjr_context.free()
+        renderer._mjr_context = None
+    renderer.close()
+
+
+def _drawing_is_whole(renderer: Any) -> bool:
+    """Whether nobody has freed its picture, as other packages' renderers may (see `_close`): where
+    contexts cannot be had back (OSMesa), ours stays the current one behind a frame."""
+    if os.environ.get("MUJOCO_GL", "").lower() == "egl" or not renderer._gl_context:
+        return True
+    from OpenGL import GL
+
+    renderer._gl_context.make_current()
+    return bool(GL.glIsFramebuffer(renderer._mjr_context.offFBO))
+
+
 class SceneRenderer:
     """Draws a MuJoCo model as a view says, with a `mujoco.Renderer` made at the first frame.
 
@@ -135,6 +156,9 @@ class SceneRenderer:
                 'context="spawn") or SubprocVecEnv(…, start_method="spawn")'
             )
         with _context_of_ours():
+            if self._renderer is not None and not _drawing_is_whole(self._renderer):
+                _close(self._renderer)
+                self._renderer = None
             if self._renderer is None:
                 size = self._view.image_size
                 try:
@@ -158,7 +182,7 @@ class SceneRenderer:
         """Free the context, if there is one."""
         if self._renderer is not None:
             with _context_of_ours():
-                self._renderer.close()
+                _close(self._renderer)
 
     def __del__(self) -> None:  # MuJoCo's own would leave the thread without a current context
         if not sys.is_finalizing() and getattr(self, "_renderer", None) is not None:

@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
-from viper_gym.errors import TrainingError
+from viper_gym.errors import TrainingError, require_positive
 from viper_gym.optional import require
 
 ATTEMPTS = 3  # of a job that takes its process down
@@ -43,9 +43,13 @@ class Processes:
     """Processes of this machine; one that dies is replaced, and its jobs are played again.
 
     They are spawned, because forking after rendering hangs.
+
+    Raises:
+        TrainingError: not one process or more.
     """
 
     def __init__(self, number: int):
+        require_positive(workers=number)
         self.size, self._pool = number, _spawned(number)
 
     def map(self, function: Callable[[Job], Any], jobs: Sequence[Job]) -> Iterator[Any]:

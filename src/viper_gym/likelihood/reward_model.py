@@ -63,7 +63,7 @@ class VideoRewardModel:
     def __init__(
         self,
         bundle: Bundle,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         dtype: str = "auto",
         policy: ContextPolicy | None = None,
         tokenizer_dtype: str = "fp32",
@@ -366,13 +366,23 @@ class VideoRewardModel:
             )
 
     def compute_reward(
-        self, frames: np.ndarray, task: str | None = None, reward_scale: ScaleKind = "calibrated"
+        self,
+        frames: np.ndarray,
+        task: str | None = None,
+        reward_scale: ScaleKind = "calibrated",
+        reward_clip: Clip = None,
     ) -> np.ndarray:
         """Scaled reward of every step: uint8 (B, T, H, W, 3) -> float32 (B, T - 1).
 
         Entry t scores frame t + 1, the frame that step t returned; the first frame has none.
+
+        Args:
+            reward_scale, reward_clip: see `scale`.
         """
-        return self.scaled(self.log_prob(frames, task), task, reward_scale).astype(np.float32)
+        scale = self.scale(task, reward_scale, reward_clip)  # what does not fit is said at once
+        log_prob = self.log_prob(frames, task)
+        rewards = episode_rewards(scale, log_prob, self.policy_of(task), self.config)
+        return rewards.astype(np.float32)
 
     def compared(self, log_prob: Callable[[Tensor | None], Tensor], tasks: Tensor | None) -> Tensor:
         """Log-probabilities under the tasks' classes; where the bundle knows unskilled play, less

@@ -9,7 +9,7 @@ paid 0.8 for hanging still.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -31,8 +31,23 @@ def check_scale(kind: ScaleKind, clip: Clip) -> None:
             "reward_clip must be two numbers, None or (where reward_scale is calibrated) "
             f"'calibrated'; got {clip!r} with reward_scale={kind!r}"
         )
-    if not (clip is None or isinstance(clip, str)) and not (len(clip) == 2 and clip[0] < clip[1]):
+    if clip is not None and not isinstance(clip, str):
+        checked_bounds(clip)
+
+
+def checked_bounds(clip: Any) -> tuple[float, float]:
+    """Two bounds as floats; infinite ones leave a side open.
+
+    Raises:
+        ValueError: it is not a lower and a higher number.
+    """
+    try:
+        low, high = map(float, clip)
+    except (TypeError, ValueError):
+        low = high = float("nan")
+    if not low < high:
         raise ValueError(f"reward_clip must be a lower and a higher bound, got {clip!r}")
+    return low, high
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 
 from viper_gym.bonus.choose import check_bonus, name_of
-from viper_gym.types import INFO_BONUS, INFO_TASK_RETURN, INFO_TASK_REWARD, Bonus
+from viper_gym.types import INFO_BONUS, INFO_TASK_RETURN, INFO_TASK_REWARD, Bonus, finite
 from viper_gym.wrappers.exploration import Explorer
 from viper_gym.wrappers.frames import (
     newest_frame,
@@ -36,7 +36,7 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         task_reward_weight: weight of the environment's own reward; 0 replaces it.
 
     Raises:
-        ValueError: not a bonus.
+        ValueError: not a bonus, or a weight that is no finite number.
         FrameMismatch: at reset, if there are no frames or they are too small.
 
     Example:
@@ -59,7 +59,8 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         refuse_autoreset(env)
         gym.Wrapper.__init__(self, env)
         self._chosen = bonus
-        self.beta, self._task_reward_weight = beta, task_reward_weight
+        self.beta = finite("beta", beta)
+        self._task_reward_weight = finite("task_reward_weight", task_reward_weight)
         self._newest = newest_frame(env.observation_space)
         self._explorer: Explorer | None = None
         self._task_return = 0.0
@@ -71,7 +72,9 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
             return self._explorer.bonus
         return None if isinstance(self._chosen, str) else self._chosen
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         take_context_back(self.env)
         observation, info = self.env.reset(seed=seed, options=options)
         frame = self._frame(observation, info)
@@ -82,7 +85,7 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._task_return = 0.0
         return observation, info
 
-    def step(self, action: Any):
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         if self._explorer is None:
             raise gym.error.ResetNeeded("call reset() before step()")
         actions = self._explorer.flat_actions([action])
@@ -91,11 +94,14 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         frames = self._frame(observation, info)[None]
         bonus = self.beta * float(self._explorer.score(_FIRST, actions, frames)[0])
         self._task_return += float(task_reward)
-        info = {**info, INFO_BONUS: bonus, INFO_TASK_REWARD: float(task_reward)}
+        told = {INFO_TASK_REWARD: float(task_reward)}
         if terminated or truncated:
-            info[INFO_TASK_RETURN] = self._task_return
-        reward = self._task_reward_weight * float(task_reward) + bonus
-        return observation, reward, terminated, truncated, info
+            told[INFO_TASK_RETURN] = self._task_return
+        # of an environment that a video pays, the task's are told already, and maybe a bonus
+        info = {**told, **info, INFO_BONUS: bonus + info.get(INFO_BONUS, 0.0)}
+        # a task reward may be NaN where nobody asks for it
+        task = self._task_reward_weight * float(task_reward) if self._task_reward_weight else 0.0
+        return observation, task + bonus, terminated, truncated, info
 
     def _frame(self, observation: Any, info: dict[str, Any]) -> np.ndarray:
         return shown_frame(self.env, self._newest, observation, info)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, SupportsFloat
 
 import gymnasium as gym
 import numpy as np
@@ -100,19 +101,57 @@ def _framebuffer_exists(number: int) -> bool:
     return bool(GL.glIsFramebuffer(number))
 
 
+def is_grey(env: gym.Env[Any, Any]) -> bool:
+    """Whether observations lost their colours, three of which in a stack look like one picture."""
+    return any(isinstance(e, gym.wrappers.GrayscaleObservation) for e in _layers(env))
+
+
+def warn_of_late_pictures(env: gym.Env[Any, Any]) -> None:
+    """Inside, these change which moments a video model compares, and nothing else tells."""
+    late = (gym.wrappers.DelayObservation, gym.wrappers.MaxAndSkipObservation)
+    for layer in _layers(env):
+        if isinstance(layer, late):
+            warnings.warn(
+                f"{type(layer).__name__} inside the reward: the video model sees pictures that are "
+                "late, or further apart than its videos'. Put it outside; to decide less often, "
+                "use viper_gym.wrappers.hold.HoldAction there",
+                stacklevel=4,
+            )
+
+
+def warn_of_reuse(how: str) -> None:
+    """What is said where the last picture of an episode may have been overwritten.
+
+    Args:
+        how: the argument that mends it.
+    """
+    warnings.warn(
+        "the last observation of an episode equals the first of the next: if the environments "
+        "reuse their observation array, the last reward of every episode is wrong; make them with "
+        + how,
+        stacklevel=5,
+    )
+
+
+def _layers(env: gym.Env[Any, Any]) -> Iterator[gym.Env[Any, Any]]:
+    """The wrappers, from the outermost on, and the environment itself."""
+    while isinstance(env, gym.Wrapper):
+        yield env
+        env = env.env
+    yield env
+
+
 def refuse_autoreset(env: gym.Env[Any, Any]) -> None:
     """Inside, it would hide where episodes end.
 
     Raises:
         ValueError: there is a `gymnasium.wrappers.Autoreset` in the environment.
     """
-    while isinstance(env, gym.Wrapper):
-        if isinstance(env, gym.wrappers.Autoreset):
-            raise ValueError(
-                "gymnasium.wrappers.Autoreset inside this wrapper hides where episodes end: put it "
-                "outside, Autoreset(ViperRewardWrapper(env, …))"
-            )
-        env = env.env
+    if any(isinstance(layer, gym.wrappers.Autoreset) for layer in _layers(env)):
+        raise ValueError(
+            "gymnasium.wrappers.Autoreset inside this wrapper hides where episodes end: put it "
+            "outside, Autoreset(ViperRewardWrapper(env, …))"
+        )
 
 
 def shown_frame(
@@ -149,12 +188,14 @@ class FrameInInfo(gym.Wrapper, gym.utils.RecordConstructorArgs):
         gym.utils.RecordConstructorArgs.__init__(self)
         gym.Wrapper.__init__(self, env)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         take_context_back(self.env)
         observation, info = self.env.reset(seed=seed, options=options)
         return observation, {**info, INFO_FRAME: rendered_frame(self.env)}
 
-    def step(self, action: Any):
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         take_context_back(self.env)
         observation, reward, terminated, truncated, info = self.env.step(action)
         info = {**info, INFO_FRAME: rendered_frame(self.env)}

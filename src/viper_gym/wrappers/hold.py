@@ -43,7 +43,7 @@ class HoldAction(gym.Wrapper, gym.utils.RecordConstructorArgs):
         told = self.env.has_wrapper_attr("preprocessing")
         return _held(self.env.get_wrapper_attr("preprocessing") if told else None, self._steps)
 
-    def step(self, action: Any):
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         total, parts = 0.0, _Parts()
         for _ in range(self._steps):
             observation, reward, terminated, truncated, info = self.env.step(action)
@@ -64,7 +64,9 @@ class HoldActionVector(VectorWrapper):
     def __init__(self, env: VectorEnv, steps: int):
         super().__init__(env)
         self._steps = checked_hold(steps)
-        self._resets_next = autoreset_mode(env) == AutoresetMode.NEXT_STEP
+        mode = autoreset_mode(env)
+        self._resets_next = mode == AutoresetMode.NEXT_STEP
+        self._resets_at_once = mode == AutoresetMode.SAME_STEP
         self._over = np.zeros(env.num_envs, bool)
 
     @property
@@ -72,21 +74,23 @@ class HoldActionVector(VectorWrapper):
         """As `HoldAction.preprocessing`, of every environment."""
         return [_held(said, self._steps) for said in said_of_frames(self.env)]
 
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None):
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         begun = (options or {}).get("reset_mask", True)  # read first: the environment pops it
         self._over &= ~np.asarray(begun, bool)
         return self.env.reset(seed=seed, options=options)
 
-    def step(self, actions: Any):
+    def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         total, parts = np.zeros(self.num_envs), _Parts()
         for _ in range(1 if self._over.any() else self._steps):
             observations, rewards, terminated, truncated, infos = self.env.step(actions)
             total += rewards
-            parts.add(infos)
             over = terminated | truncated
+            if self._resets_at_once and over.any():
+                infos = parts.told_of_ended(infos, over)
+            parts.add(infos)
             if over.any():
-                if not self._resets_next:  # what these tell is of their next episode
-                    parts.forget_success(infos, over)
                 break
         self._over = over & self._resets_next
         return observations, total, terminated, truncated, {**infos, **parts.values}
@@ -104,9 +108,17 @@ class _Parts:
         for key in info.keys() & set(SUCCESS_INFO):
             self.values[key] = _larger(info[key], self.values.get(key))
 
-    def forget_success(self, info: dict[str, Any], begun: np.ndarray) -> None:
+    def told_of_ended(self, infos: dict[str, Any], over: np.ndarray) -> dict[str, Any]:
+        """The infos with the successes of episodes that are over in `final_info`, and forgotten
+        here: what `infos` tells of those environments is of their next episode."""
+        final = dict(infos.get("final_info", {}))
         for key in self.values.keys() & set(SUCCESS_INFO):
-            self.values[key] = np.where(begun, info[key], self.values[key])
+            before = self.values.pop(key)
+            if key in final:
+                final[key] = np.where(over, _larger(final[key], before), final[key])
+            if not over.all():
+                self.values[key] = np.where(over, np.zeros_like(before), before)
+        return {**infos, "final_info": final} if final else infos
 
 
 def _larger(value: Any, before: Any) -> Any:

@@ -39,6 +39,13 @@ def check_preprocessing(actual: dict[str, Any] | None, recorded: dict[str, Any],
         if recorded.get(key) != actual.get(key)
     ]
     if different:
+        hint = (
+            " (to decide less often, hold actions outside the reward: viper_gym.wrappers.hold)"
+            if any(line.startswith("action_repeat") for line in different)
+            else ""
+        )
         raise PreprocessingMismatch(
-            f"frames of '{task}' would not look like the training videos; " + "; ".join(different)
+            f"frames of '{task}' would not look like the training videos; "
+            + "; ".join(different)
+            + hint
         )

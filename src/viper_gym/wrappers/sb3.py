@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 
 from viper_gym.errors import FrameMismatch
 from viper_gym.likelihood.reward_model import VideoRewardModel
@@ -22,8 +23,8 @@ from viper_gym.types import (
     STEP_INFO,
     Bonus,
 )
-from viper_gym.wrappers.frames import INFO_FRAME, FrameInInfo, newest_frame
-from viper_gym.wrappers.scoring import RewardOptions, ScoredByVideo, Scorer
+from viper_gym.wrappers.frames import INFO_FRAME, FrameInInfo, newest_frame, warn_of_reuse
+from viper_gym.wrappers.scoring import RewardOptions, ScoredByVideo, Scorer, refuse_scored
 
 require("stable_baselines3", extra="sb3")  # a better error than the import's own
 
@@ -74,7 +75,7 @@ class ViperVecEnvWrapper(ScoredByVideo, VecEnvWrapper):
         task: str | Sequence[str] | None = None,
         *,
         revision: str | None = None,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         dtype: str = "auto",
         reward_scale: ScaleKind = "calibrated",
         reward_clip: Clip = None,
@@ -90,12 +91,14 @@ class ViperVecEnvWrapper(ScoredByVideo, VecEnvWrapper):
                 f"expected a Stable-Baselines3 VecEnv, got {type(venv).__name__}: use "
                 f"viper_gym.{other}"
             )
+        refuse_scored(_paid_by_video(venv))
         super().__init__(venv)
         options = RewardOptions(
             revision, device, dtype, reward_scale, reward_clip, bonus, beta, task_reward_weight
         )
         self._scorer = Scorer(checkpoint, task, _said(venv), options, venv.action_space)
         self._newest = newest_frame(venv.observation_space)
+        self._warned = False
 
     def reset(self) -> VecEnvObs:
         observations = self.venv.reset()
@@ -118,6 +121,10 @@ class ViperVecEnvWrapper(ScoredByVideo, VecEnvWrapper):
             for i in range(self.num_envs):
                 if dones[i]:
                     last[i] = infos[i]["terminal_observation"]
+                    same = np.array_equal(last[i], np.asarray(observations)[i])
+                    if same and not self._warned and INFO_FRAME not in infos[i]:
+                        self._warned = True
+                        warn_of_reuse("wrapper_class=FrameInInfo")
         terms = self._scorer.score(self._frames(last, infos), task_rewards, self._actions)
         for i, info in enumerate(infos):
             info.pop(INFO_FRAME, None)  # large, and replay buffers may keep infos
@@ -134,6 +141,19 @@ class ViperVecEnvWrapper(ScoredByVideo, VecEnvWrapper):
                 dones, self._frames(observations, self.venv.unwrapped.reset_infos)[dones]
             )
         return observations, terms.total.astype(np.float32), dones, infos
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """As of the environments; `beta`, the weight of the bonus, is this wrapper's own."""
+        if attr_name == "beta":
+            self.beta = value
+        else:
+            super().set_attr(attr_name, value, indices)
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """As of the environments; `beta` as for `set_attr`."""
+        if attr_name == "beta":
+            return [self.beta for _ in self._get_indices(indices)]
+        return super().get_attr(attr_name, indices)
 
     def _frames(self, observations: Any, infos: Sequence[dict[str, Any]]) -> np.ndarray:
         """uint8 (n, H, W, 3)."""
@@ -172,3 +192,13 @@ def _said(venv: VecEnv) -> list[dict[str, Any] | None]:
     if not venv.has_attr("preprocessing"):  # asking for it would kill a SubprocVecEnv's workers
         return [None] * venv.num_envs
     return list(venv.get_attr("preprocessing"))
+
+
+def _paid_by_video(venv: VecEnv) -> bool:
+    """Whether a wrapper within this, or within its environments, is of `ScoredByVideo`."""
+    inner: Any = venv
+    while isinstance(inner, VecEnvWrapper):
+        if isinstance(inner, ScoredByVideo):
+            return True
+        inner = inner.venv
+    return bool(inner.has_attr("paid_by_video"))

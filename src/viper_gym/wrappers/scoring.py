@@ -19,10 +19,10 @@ from viper_gym.checkpoints.index import unknown_task
 from viper_gym.checkpoints.resolve import resolve
 from viper_gym.likelihood.frame_stream import FrameStream
 from viper_gym.likelihood.reward_model import VideoRewardModel
-from viper_gym.likelihood.scaling import Clip, RewardScale, ScaleKind, check_scale
+from viper_gym.likelihood.scaling import Clip, RewardScale, ScaleKind, check_scale, checked_bounds
 from viper_gym.likelihood.shared import shared_reward_model
 from viper_gym.pictures import resize_all
-from viper_gym.types import RESIZED, Bonus, RewardTerms
+from viper_gym.types import RESIZED, Bonus, RewardTerms, finite
 from viper_gym.wrappers.exploration import Explorer
 from viper_gym.wrappers.preprocessing import check_preprocessing
 
@@ -32,7 +32,7 @@ class RewardOptions:
     """What the user may choose of the reward; see `ViperRewardWrapper`."""
 
     revision: str | None = None
-    device: str = "auto"
+    device: str | torch.device = "auto"
     dtype: str = "auto"
     reward_scale: ScaleKind = "calibrated"
     reward_clip: Clip = None
@@ -42,6 +42,11 @@ class RewardOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "device", str(self.device))  # a torch.device will do
+        for name in ("beta", "task_reward_weight"):
+            object.__setattr__(self, name, finite(name, getattr(self, name)))
+        clip = self.reward_clip
+        if clip is not None and not isinstance(clip, str):
+            object.__setattr__(self, "reward_clip", checked_bounds(clip))
 
 
 class Scorer:
@@ -85,7 +90,7 @@ class Scorer:
             self.config = read_config(folder)
             # The networks are loaded at the first reset: a wrapped environment can be made in
             # one process and used in another.
-            self._load = (str(folder), o.device, o.dtype)
+            self._load = (str(folder), str(o.device), o.dtype)
         known = self.config.tasks
         self.tasks = [known[0] if t is None and len(known) == 1 else t for t in tasks]
         for task in self.tasks:
@@ -193,7 +198,9 @@ class Scorer:
         task = np.asarray(task_rewards, np.float64)
         self.returns[which] += viper
         self.task_returns[which] += task
-        total = viper + bonus + o.task_reward_weight * task
+        total = viper + bonus
+        if o.task_reward_weight:  # a task reward may be NaN where nobody asks for it
+            total = total + o.task_reward_weight * task
         self._spent += time.perf_counter() - began
         return RewardTerms(log_prob, viper, bonus, task, total)
 
@@ -237,6 +244,8 @@ def _check_loaded(model: VideoRewardModel, o: RewardOptions) -> None:
 class ScoredByVideo:
     """What every wrapper shows of its scorer."""
 
+    paid_by_video = True
+    """what `refuse_scored` asks an environment for"""
     _scorer: Scorer
 
     @property
@@ -251,12 +260,30 @@ class ScoredByVideo:
 
     @property
     def beta(self) -> float:
-        """Weight of the bonus; may be set between steps, to let exploration fade."""
+        """Weight of the bonus; may be set between steps, to let exploration fade.
+
+        (Where Stable-Baselines3 holds environments that are scored each for itself:
+        `venv.env_method("set_wrapper_attr", "beta", 0.1)`; its `set_attr` asks the outermost
+        wrapper only.)
+        """
         return self._scorer.beta
 
     @beta.setter
     def beta(self, value: float) -> None:
-        self._scorer.beta = value
+        self._scorer.beta = finite("beta", value)
+
+
+def refuse_scored(paid: bool) -> None:
+    """Around an environment that a video pays already, its "task reward" would be that.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if paid:
+        raise ValueError(
+            "this environment's rewards are a video model's already, and they would be taken for "
+            "its task reward: make it without (gym.make(…, checkpoint=None))"
+        )
 
 
 def recorded_arguments(

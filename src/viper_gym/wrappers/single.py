@@ -7,17 +7,26 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import Clip, ScaleKind
 from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, INFO_TIME_SHARE, STEP_INFO, Bonus
 from viper_gym.wrappers.frames import (
+    is_grey,
     newest_frame,
     refuse_autoreset,
     shown_frame,
     take_context_back,
+    warn_of_late_pictures,
 )
-from viper_gym.wrappers.scoring import RewardOptions, ScoredByVideo, Scorer, recorded_arguments
+from viper_gym.wrappers.scoring import (
+    RewardOptions,
+    ScoredByVideo,
+    Scorer,
+    recorded_arguments,
+    refuse_scored,
+)
 
 
 class ViperRewardWrapper(ScoredByVideo, gym.Wrapper, gym.utils.RecordConstructorArgs):
@@ -50,6 +59,7 @@ class ViperRewardWrapper(ScoredByVideo, gym.Wrapper, gym.utils.RecordConstructor
 
     Raises:
         CheckpointError, UnknownTask, PreprocessingMismatch: when wrapping.
+        ValueError: then, too, of a value that cannot be, or where a video pays `env` already.
         TypeError: `env` is a vector environment.
         FrameMismatch: at reset, if the frames do not fit the model.
 
@@ -67,7 +77,7 @@ class ViperRewardWrapper(ScoredByVideo, gym.Wrapper, gym.utils.RecordConstructor
         task: str | None = None,
         *,
         revision: str | None = None,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         dtype: str = "auto",
         reward_scale: ScaleKind = "calibrated",
         reward_clip: Clip = None,
@@ -88,24 +98,28 @@ class ViperRewardWrapper(ScoredByVideo, gym.Wrapper, gym.utils.RecordConstructor
                 "ViperVecEnvWrapper (Stable-Baselines3)"
             )
         refuse_autoreset(env)
+        refuse_scored(env.has_wrapper_attr("paid_by_video"))
+        warn_of_late_pictures(env)
         gym.Wrapper.__init__(self, env)
         told = env.has_wrapper_attr("preprocessing")
         said = env.get_wrapper_attr("preprocessing") if told else None
         self._scorer = Scorer(checkpoint, task, [said], options, env.action_space)
-        self._newest = newest_frame(env.observation_space)
+        self._newest = None if is_grey(env) else newest_frame(env.observation_space)
 
     @property
     def task(self) -> str | None:
         """The task whose likelihood is the reward."""
         return self._scorer.tasks[0]
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         take_context_back(self.env)
         observation, info = self.env.reset(seed=seed, options=options)
         self._scorer.reset(np.array([True]), self._frame(observation, info)[None])
         return observation, info
 
-    def step(self, action: Any):
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         if not self._scorer.started:
             raise gym.error.ResetNeeded("call reset() before step()")
         actions = self._scorer.flat_actions([action])

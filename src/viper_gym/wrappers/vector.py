@@ -8,13 +8,14 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import iterate
 
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import Clip, ScaleKind
 from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, INFO_TIME_SHARE, STEP_INFO, Bonus
-from viper_gym.wrappers.scoring import RewardOptions, ScoredByVideo, Scorer
+from viper_gym.wrappers.scoring import RewardOptions, ScoredByVideo, Scorer, refuse_scored
 from viper_gym.wrappers.vector_frames import VectorFrames, put, without_frames
 
 SB3_WRAPPER = "viper_gym.wrappers.sb3.ViperVecEnvWrapper for Stable-Baselines3"
@@ -56,7 +57,7 @@ class ViperVectorRewardWrapper(ScoredByVideo, VectorWrapper):
         task: str | Sequence[str] | None = None,
         *,
         revision: str | None = None,
-        device: str = "auto",
+        device: str | torch.device = "auto",
         dtype: str = "auto",
         reward_scale: ScaleKind = "calibrated",
         reward_clip: Clip = None,
@@ -69,6 +70,7 @@ class ViperVectorRewardWrapper(ScoredByVideo, VectorWrapper):
             raise TypeError(
                 f"expected a gymnasium.vector.VectorEnv, got {type(env).__name__}: use {other}"
             )
+        refuse_scored(_paid_by_video(env))
         super().__init__(env)
         options = RewardOptions(
             revision, device, dtype, reward_scale, reward_clip, bonus, beta, task_reward_weight
@@ -79,7 +81,9 @@ class ViperVectorRewardWrapper(ScoredByVideo, VectorWrapper):
         self._seen = VectorFrames(env)
         self._over = np.zeros(env.num_envs, bool)
 
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None):
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         mask = np.ones(self.num_envs, bool)
         if options and "reset_mask" in options:  # read first: the environment pops it
             mask = np.array(options["reset_mask"], bool)
@@ -89,13 +93,14 @@ class ViperVectorRewardWrapper(ScoredByVideo, VectorWrapper):
         self._over &= ~mask
         return observations, info
 
-    def step(self, actions: Any):
+    def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         if not self._scorer.started:
             raise gym.error.ResetNeeded("call reset() before step()")
         # not every space can be iterated over: without a bonus no action is looked at
         chosen = () if self.bonus is None else iterate(self.env.action_space, actions)
         flat = self._scorer.flat_actions(chosen)
         observations, task_rewards, terminated, truncated, info = self.env.step(actions)
+        terminated, truncated = np.asarray(terminated), np.asarray(truncated)
         # Under NEXT_STEP the environments that were over have only been reset by this step.
         mode = self._seen.mode
         fresh = self._over if mode == AutoresetMode.NEXT_STEP else np.zeros_like(self._over)
@@ -136,7 +141,22 @@ def said_of_frames(env: VectorEnv) -> list[dict[str, Any] | None]:
             said: Any = inner
             return said.preprocessing
         inner = inner.env
-    # asking for what is not there would kill the workers of an AsyncVectorEnv
-    if not hasattr(inner, "call") or not all(inner.call("has_wrapper_attr", "preprocessing")):
+    if not all(_have(inner, "preprocessing")):
         return [None] * env.num_envs
     return list(inner.get_attr("preprocessing"))
+
+
+def _paid_by_video(env: VectorEnv) -> bool:
+    """Whether a wrapper within this, or within one of its environments, is of `ScoredByVideo`."""
+    inner: Any = env
+    while isinstance(inner, VectorWrapper):
+        if isinstance(inner, ScoredByVideo):
+            return True
+        inner = inner.env
+    return any(_have(inner, "paid_by_video"))
+
+
+def _have(env: Any, name: str) -> Sequence[bool]:
+    """Which environments of a vector have an attribute; asking for one that is not there would
+    kill the workers of an `AsyncVectorEnv`."""
+    return env.call("has_wrapper_attr", name) if hasattr(env, "call") else [False]

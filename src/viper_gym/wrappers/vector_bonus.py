@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import iterate
 
 from viper_gym.bonus.choose import check_bonus
-from viper_gym.types import INFO_BONUS, INFO_TASK_RETURN, INFO_TASK_REWARD, Bonus
+from viper_gym.types import INFO_BONUS, INFO_TASK_RETURN, INFO_TASK_REWARD, Bonus, finite
 from viper_gym.wrappers.exploration import Explorer
 from viper_gym.wrappers.vector_frames import VectorFrames, put, without_frames
 
@@ -28,11 +28,11 @@ class BonusVectorRewardWrapper(VectorWrapper):
         task_reward_weight: weight of the environments' own rewards; 0 replaces them.
 
     Raises:
-        ValueError: not a bonus.
+        ValueError: not a bonus, or a weight that is no finite number.
         FrameMismatch: at reset, if there are no frames or they are too small.
 
     Example:
-        >>> envs = gym.make_vec("ALE/MontezumaRevenge-v5", 8)
+        >>> envs = gym.make_vec("ALE/MontezumaRevenge-v5", 8, grayscale=False)
         >>> envs = BonusVectorRewardWrapper(envs, "rnd", beta=0.1)
     """
 
@@ -47,7 +47,8 @@ class BonusVectorRewardWrapper(VectorWrapper):
         check_bonus(bonus)
         super().__init__(env)
         self._chosen = bonus
-        self.beta, self._task_reward_weight = beta, task_reward_weight
+        self.beta = finite("beta", beta)
+        self._task_reward_weight = finite("task_reward_weight", task_reward_weight)
         self._seen = VectorFrames(env)
         self._explorer: Explorer | None = None
         self._task_returns = np.zeros(env.num_envs)
@@ -60,7 +61,9 @@ class BonusVectorRewardWrapper(VectorWrapper):
             return self._explorer.bonus
         return None if isinstance(self._chosen, str) else self._chosen
 
-    def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None):
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         mask = np.ones(self.num_envs, bool)
         if options and "reset_mask" in options:  # read first: the environment pops it
             mask = np.array(options["reset_mask"], bool)
@@ -74,7 +77,7 @@ class BonusVectorRewardWrapper(VectorWrapper):
         self._over &= ~mask
         return observations, without_frames(info)
 
-    def step(self, actions: Any):
+    def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         if self._explorer is None:
             raise gym.error.ResetNeeded("call reset() before step()")
         flat = self._explorer.flat_actions(list(iterate(self.env.action_space, actions)))
@@ -82,19 +85,24 @@ class BonusVectorRewardWrapper(VectorWrapper):
         mode, n = self._seen.mode, self.num_envs
         # Under NEXT_STEP the environments that were over have only been reset by this step.
         fresh = self._over if mode == AutoresetMode.NEXT_STEP else np.zeros_like(self._over)
-        over = terminated | truncated
+        over = np.asarray(terminated) | np.asarray(truncated)
         shown, frames = self._seen.at_step(observations, info, over)
         which, info = np.flatnonzero(~fresh), without_frames(info)
         task, bonus = np.asarray(task_rewards, np.float64)[which], np.zeros(0)
         if len(which):
             bonus = self.beta * self._explorer.score(which, flat[which], shown[which])
-        put(info, INFO_BONUS, which, bonus, n)
-        put(info, INFO_TASK_REWARD, which, task, n)
+        # of environments that a video pays, the task's are told already, and maybe a bonus
+        inner = info[INFO_BONUS][which] if INFO_BONUS in info else 0.0
+        put(info, INFO_BONUS, which, bonus + inner, n)
+        if INFO_TASK_REWARD not in info:
+            put(info, INFO_TASK_REWARD, which, task, n)
         self._task_returns[which] += task
         rewards = np.zeros(n)
-        rewards[which] = self._task_reward_weight * task + bonus
+        rewards[which] = bonus
+        if self._task_reward_weight:  # a task reward may be NaN where nobody asks for it
+            rewards[which] += self._task_reward_weight * task
         ended = np.flatnonzero(over & ~fresh)
-        if len(ended):
+        if len(ended) and INFO_TASK_RETURN not in info:
             put(info, INFO_TASK_RETURN, ended, self._task_returns[ended], n)
         begins = over if mode == AutoresetMode.SAME_STEP else fresh
         if begins.any():

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 
 from viper_gym.errors import FrameMismatch
-from viper_gym.wrappers.frames import INFO_FRAME, newest_frame, refuse_autoreset, rendered_frame
+from viper_gym.wrappers.frames import (
+    INFO_FRAME,
+    is_grey,
+    newest_frame,
+    refuse_autoreset,
+    rendered_frame,
+    warn_of_late_pictures,
+    warn_of_reuse,
+)
 
 
 class VectorFrames:
@@ -25,11 +32,16 @@ class VectorFrames:
 
     def __init__(self, env: VectorEnv):
         self._env = env
-        self._newest = newest_frame(env.single_observation_space)
+        ones = getattr(env.unwrapped, "envs", ())
+        # ale-py's vector environments stack grey pictures
+        grey = getattr(env.unwrapped, "grayscale", False) or any(is_grey(one) for one in ones)
+        self._newest = None if grey else newest_frame(env.single_observation_space)
         self.mode = autoreset_mode(env)
         self._warned = False
-        for one in getattr(env.unwrapped, "envs", ()):
+        for one in ones:
             refuse_autoreset(one)
+        for one in ones[:1]:
+            warn_of_late_pictures(one)
 
     def at_reset(self, observations: Any, info: dict[str, Any]) -> np.ndarray:
         """uint8 (n, H, W, 3).
@@ -38,6 +50,8 @@ class VectorFrames:
             FrameMismatch: there are no frames, or they come from `render()` while environments
                 reset in the same step, which hides the last frame of every episode.
         """
+        if not isinstance(info, dict):
+            raise TypeError("infos are a list: put DictInfoToList outside of this wrapper")
         if self._newest is None and self.mode == AutoresetMode.SAME_STEP and INFO_FRAME not in info:
             raise FrameMismatch(
                 "frames come from render(), and environments that reset in the same step hide "
@@ -78,12 +92,7 @@ class VectorFrames:
         same = [np.array_equal(shown[i], frames[i]) for i in over]
         if inside is None and not self._warned and any(same):
             self._warned = True
-            warnings.warn(
-                "the last observation of an episode equals the first of the next: if the "
-                "environments reuse their observation array, the last reward of every episode is "
-                "wrong; make them with wrappers=[viper_gym.wrappers.frames.FrameInInfo]",
-                stacklevel=4,
-            )
+            warn_of_reuse("wrappers=[viper_gym.wrappers.frames.FrameInInfo]")
         return shown
 
     def _frames(self, observations: Any, info: dict[str, Any]) -> np.ndarray:
@@ -101,7 +110,8 @@ class VectorFrames:
         if frames is None or len(frames) != self._env.num_envs or frames[0] is None:
             raise FrameMismatch(
                 "the observations are no RGB images, so frames come from render(), which returned "
-                "none: make the environments with render_mode='rgb_array' or observe colour"
+                "none: make the environments with render_mode='rgb_array', or observe colour "
+                "(ale-py's vector environments: grayscale=False)"
             )
         return np.stack(frames)
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from brightness import brightness_model, video
-from conftest import random_video_model, toy_bundle
+from conftest import random_video_model, small_bundle, toy_bundle
 from viper_gym.benchmark.audit import audit_task, worth
 from viper_gym.benchmark.calibration import (
     CEILINGS,
@@ -26,7 +26,7 @@ from viper_gym.benchmark.report import run_audit, table, with_evaluation
 from viper_gym.benchmark.still import still_episodes, success_limit
 from viper_gym.benchmark.suite_episodes import AUDIT_SEED, AUDIT_SEEDS, unreachable
 from viper_gym.benchmark.task_audit import TaskAudit, summary, verdict
-from viper_gym.checkpoints.bundle import Calibration, read_config
+from viper_gym.checkpoints.bundle import Calibration, read_config, save_bundle, write_config
 from viper_gym.checkpoints.card import model_card
 from viper_gym.checkpoints.resolve import bundled_folder
 from viper_gym.cli.calibrate import calibrate_checkpoint
@@ -318,8 +318,9 @@ def test_episodes_of_unknown_return_are_left_out_of_what_returns_tell(episodes):
 
 def test_still_videos_of_the_users_own_are_judged_beside_those_that_are_made(episodes):
     own = [video(np.full(80, 14.9))] * 3
-    audit, _ = audit_task(brightness_model(), "a", {**episodes, "frozen": own})
-    assert audit.episodes["frozen"] == 3 + len(still_episodes(episodes)["frozen"])
+    made = still_episodes(episodes)["settled"]
+    audit, _ = audit_task(brightness_model(), "a", {**episodes, "settled": own, "frozen": own})
+    assert audit.episodes["frozen"] == 3 and audit.episodes["settled"] == 3 + len(made) > 3
     assert audit.levels["frozen"] > audit.levels["zero"]
 
 
@@ -333,23 +334,26 @@ def test_frames_that_are_scored_together_have_no_refreshed_window(tmp_path):
     assert read_config(folder) == read_config(bundled_folder("dmc"))
 
 
-def test_tasks_that_nothing_is_recorded_of_are_left_out_or_refused_at_once(tmp_path, capsys):
+def test_tasks_that_nothing_is_recorded_of_are_left_out_or_refused_at_once(tmp_path, episodes):
+    """The small bundle knows a and b; of a there are episodes."""
     folder, own, out = tmp_path / "bundle", tmp_path / "own", tmp_path / "out"
-    shutil.copytree(bundled_folder("dmc"), folder)
-    for behaviour in ("expert", "zero"):
-        collect("cup_catch", behaviour, 1, own, first_seed=5, workers=0)
+    save_bundle(small_bundle(), folder)
+    before = {task: TaskAudit(task, spearman=0.25) for task in ("a", "b")}
+    write_config(with_evaluation(read_config(folder), before, "audit B"), folder)
+    for name in ("expert", "zero"):
+        for i, episode in enumerate(episodes[name]):
+            episode.save(own / "a" / name / f"{i}.npz")
     options = Evaluate(str(folder), episodes=own, write=True, out=out)
-    with pytest.raises(VideoDataError, match="found none for cartpole_swingup"):
-        replace(options, tasks=("cup_catch", "cartpole_swingup")).run()
+    with pytest.raises(VideoDataError, match="found none for b"):
+        replace(options, tasks=("a", "b")).run()
     with pytest.raises(VideoDataError, match=f"in {own} and in {tmp_path / 'none'}, found none"):
         replace(options, agents=tmp_path / "none").run()
     assert not out.exists()
-    others = read_config(folder).evaluation["tasks"]
     options.run()
     after = read_config(folder).evaluation
-    assert after["tasks"].keys() == others.keys() and others["cup_catch"]["episodes"]["zero"] > 1
-    assert after["tasks"]["cup_catch"]["episodes"]["zero"] == 1
-    assert after["command"].endswith(f"--episodes {own} --write --tasks cup_catch")
+    assert after["tasks"]["b"]["spearman"] == 0.25 and after["tasks"]["a"]["episodes"]["zero"]
+    made = f"viper-gym evaluate --checkpoint {folder} --episodes {own} --write --tasks a"
+    assert after["command"] == f"audit B --tasks b && {made}"
 
 
 def test_what_is_told_of_earlier_bundles_stays_while_others_are_audited(episodes, tmp_path):
@@ -361,7 +365,8 @@ def test_what_is_told_of_earlier_bundles_stays_while_others_are_audited(episodes
             told.append(json.loads((tmp_path / "audit.json").read_text())["tasks"].keys())
         return episodes
 
-    run_audit(brightness_model(), ["a", "b"], source, tmp_path, earlier=earlier)
+    model = VideoRewardModel(small_bundle(), device="cpu")
+    run_audit(model, ["a", "b"], source, tmp_path, earlier=earlier)
     assert told == [{"before", "a"}]
 
 

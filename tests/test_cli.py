@@ -161,7 +161,7 @@ def test_bad_input_is_one_named_error(tmp_path):
         ("tasks", "--measure", "-1"): "expected a number of episodes, got -1",
         ("demo", "--tasks"): "expected one task or more",
         ("evaluate", "--suite", "atari", "--calibrate", "--window", "99"): "must be in 1 … 4",
-        ("evaluate", "--episodes", tmp_path): "found none for cartpole_swingup",
+        ("evaluate", "--episodes", tmp_path): "expected a folder for each of",
         ("demo", "--tasks", "cup_catch", "--out", tmp_path / "one.npz"): "one.npz: ",
         ("demo", "--tasks", "cup_catch", "--workers", "-1"): "workers: expected more than 0",
         ("sample", tmp_path / "s.gif", "--out", "s.gif"): "s.gif is the video itself",

@@ -71,7 +71,7 @@ def close_at_exit(renderer: Any) -> None:
 
 def _close_renderers() -> None:
     for renderer in list(_OPEN):
-        _close(renderer)
+        renderer.close()
 
 
 @contextmanager
@@ -121,7 +121,7 @@ def _close(renderer: Any) -> None:
 def _drawing_is_whole(renderer: Any) -> bool:
     """Whether nobody has freed its picture, as other packages' renderers may (see `_close`): where
     contexts cannot be had back (OSMesa), ours stays the current one behind a frame."""
-    if os.environ.get("MUJOCO_GL", "").lower() == "egl" or not renderer._gl_context:
+    if os.environ.get("MUJOCO_GL", "").lower() != "osmesa":
         return True
     from OpenGL import GL
 

@@ -361,13 +361,21 @@ def test_what_is_told_of_earlier_bundles_stays_while_others_are_audited(episodes
     told = []
 
     def source(task):
+        if task == "lost":
+            raise VideoDataError("no video")
         if (tmp_path / "audit.json").exists():
             told.append(json.loads((tmp_path / "audit.json").read_text())["tasks"].keys())
         return episodes
 
     model = VideoRewardModel(small_bundle(), device="cpu")
-    run_audit(model, ["a", "b"], source, tmp_path, earlier=earlier)
+    failed: dict = {}
+    found = run_audit(
+        model, ["lost", "a", "b"], source, tmp_path, earlier=earlier, failed=failed
+    )  # a task that cannot be audited costs the others nothing
     assert told == [{"before", "a"}]
+    assert list(found) == ["a", "b"] and list(failed) == ["lost"]
+    with pytest.raises(VideoDataError, match="no video"):
+        run_audit(model, ["lost", "a"], source, None)
 
 
 def test_stopping_where_a_cheap_behaviour_ended_is_cheap_too(episodes):
@@ -577,6 +585,8 @@ def test_figures_of_other_tasks_stay_with_the_commands_that_made_them():
         assert elsewhere.evaluation["command"] == "audit B --tasks a && audit C --tasks b"
         assert list(elsewhere.evaluation["tasks"]) == ["a", "b"]
     assert stored(elsewhere, "a", command="audit C").evaluation["command"] == "audit C --tasks a b"
+    free = stored(replace(config, evaluation={**both.evaluation, "command": "it's mine"}), "b")
+    assert free.evaluation["command"] == "it's mine --tasks a && audit B --tasks b"
     named = "audit --checkpoint {} --write"  # however the one checkpoint is called
     once = stored(replace(config, evaluation={}), "a", command=named.format("runs/b"))
     twice = stored(once, "b", command=named.format("'/my runs/b'"))

@@ -8,7 +8,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import viper_gym  # noqa: F401
 from dot_env import Dot, Solved
 from viper_gym.errors import PreprocessingMismatch
-from viper_gym.wrappers.hold import HoldAction, HoldActionVector
+from viper_gym.wrappers.hold import HoldAction, HoldActionVector, _Parts
 from viper_gym.wrappers.single import ViperRewardWrapper
 from viper_gym.wrappers.vector import ViperVectorRewardWrapper
 
@@ -157,3 +157,12 @@ def test_one_environment_begun_by_hand_lets_the_others_go_on():
     held.reset(options={"reset_mask": np.array([True, False])})
     _, rewards, *_ = held.step(actions)  # only begins environment 1 anew
     assert rewards[1] == 0.0
+
+
+def test_ends_that_are_told_in_another_form_are_passed_on():
+    """An object array, as before Gymnasium 1.1."""
+    parts = _Parts()
+    parts.add({"success": np.array([True, False])})
+    infos = {"final_info": np.array([{"success": True}, None], dtype=object)}
+    assert parts.told_of_ended(infos, np.array([True, False]))["final_info"] is infos["final_info"]
+    assert parts.values["success"].tolist() == [False, False]

@@ -69,6 +69,16 @@ def test_the_bonus_weight_can_be_set_from_outside(model):
 
 
 def test_environments_that_a_video_pays_are_not_paid_again(model):
+    class Polite(DummyVecEnv):
+        """Answers whatever it is asked for."""
+
+        def has_attr(self, attr_name):
+            return True
+
+        def get_attr(self, attr_name, indices=None):
+            return [None] * self.num_envs
+
+    assert viper(Polite([lambda: CodedEnv(5)]), model).num_envs == 1
     inside = DummyVecEnv([lambda: ViperRewardWrapper(CodedEnv(5), model, "a")])
     for paid in (inside, VecMonitor(viper(coded(), model))):
         with pytest.raises(ValueError, match="a video model's already"):

@@ -336,7 +336,10 @@ def test_grey_pictures_in_a_stack_are_not_taken_for_colours():
 
 @pytest.mark.parametrize("late", ["DelayObservation", "MaxAndSkipObservation"])
 def test_wrappers_inside_that_change_what_is_compared_are_told_of(late):
-    env = getattr(gym.wrappers, late)(CodedEnv(), 2)
+    class Says(CodedEnv):
+        preprocessing = {"camera": 0}
+
+    env = getattr(gym.wrappers, late)(Says(), 2)
     with pytest.warns(UserWarning, match=f"{late} inside the reward"):
         ViperRewardWrapper(env, reward_model(), "a")
     with pytest.warns(UserWarning, match=f"{late} inside the reward"):

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from conftest import CodedEnv
-from viper_gym import BonusRewardWrapper, BonusVectorRewardWrapper
+from conftest import CodedEnv, random_video_model, toy_bundle
+from viper_gym import BonusRewardWrapper, BonusVectorRewardWrapper, ViperRewardWrapper
 from viper_gym.errors import FrameMismatch
+from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.wrappers.frames import FrameInInfo
 
 
@@ -26,6 +27,13 @@ class Change:
 
     def state_dict(self):
         return {}
+
+
+class Ones(Change):
+    """A bonus of 1 for every step."""
+
+    def compute(self, transition):
+        return np.ones(len(transition.frame), np.float32)
 
 
 class Copying(CodedEnv):
@@ -103,3 +111,29 @@ def test_small_frames_and_unknown_names_are_refused():
         envs.reset()
     with pytest.raises(ValueError, match="bonus must be 'rnd'"):
         BonusVectorRewardWrapper(SyncVectorEnv([Copying]), "curiosity")
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+@pytest.mark.parametrize("lengths", [(3, 3), (3, 5)])
+def test_around_environments_that_a_video_pays_the_tasks_rewards_are_told(mode, lengths):
+    """Each scored for itself; the task pays 2 a step, the inner bonus 1."""
+    model = VideoRewardModel(toy_bundle(random_video_model()), device="cpu", dtype="fp32")
+    makers = [
+        lambda n=n: ViperRewardWrapper(CodedEnv(n), model, "a", reward_scale="raw", bonus=Ones())
+        for n in lengths
+    ]
+    envs = BonusVectorRewardWrapper(SyncVectorEnv(makers, autoreset_mode=mode), Ones())
+    envs.reset(seed=0)
+    ends = 0
+    for _ in range(9):
+        *_, terminated, truncated, info = envs.step(np.zeros(2, int))
+        over, made = terminated | truncated, info["_viper/task_reward"]
+        assert (info["viper/task_reward"][made] == 2.0).all()
+        assert (info["viper/bonus"][made] == 2.0).all()
+        if over.any():
+            ends += over.sum()
+            expected = 2.0 * np.array(lengths)
+            assert (info["viper/task_return"] == np.where(over, expected, 0)).all()
+        if mode == AutoresetMode.DISABLED and over.any():
+            envs.reset(options={"reset_mask": over})
+    assert ends >= 3

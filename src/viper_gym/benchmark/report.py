@@ -20,7 +20,7 @@ from viper_gym.benchmark.task_audit import AGENT, CHEAP, STOP, TaskAudit, summar
 from viper_gym.checkpoints.bundle import BundleConfig
 from viper_gym.data.episodes import Episode
 from viper_gym.data.videos import find_videos, natural_key, read_video, warn_of_lossy
-from viper_gym.errors import VideoDataError
+from viper_gym.errors import VideoDataError, ViperGymError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 
 logger = logging.getLogger("viper_gym")
@@ -96,19 +96,30 @@ def run_audit(
     on_episode: Callable[[], None] = lambda: None,
     unreachable: tuple[str, ...] = (),
     earlier: dict[str, TaskAudit] | None = None,
+    failed: dict[str, ViperGymError] | None = None,
 ) -> dict[str, TaskAudit]:
     """Audit every task; with `out`, write pictures, rollouts and `audit.json` there.
 
     Args:
         earlier: of other bundles, told in the same `audit.json`.
+        failed: tasks whose videos cannot be used are put there, with the error.
+
+    Raises:
+        VideoDataError: such a task, without `failed`.
     """
     audits: dict[str, TaskAudit] = {}
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     for task in tasks:
-        audit, scored = audit_task(
-            model, task, source(task), on_episode=on_episode, unreachable=unreachable
-        )
+        try:
+            audit, scored = audit_task(
+                model, task, source(task), on_episode=on_episode, unreachable=unreachable
+            )
+        except VideoDataError as error:
+            if failed is None:
+                raise
+            failed[task] = error
+            continue
         experts = [s.episode for s in scored["expert"]]
         audit.networks = network_figures(model, task, experts)
         audits[task] = audit
@@ -199,7 +210,7 @@ def with_evaluation(
     figures = {**before["tasks"], **new}
     makes: dict[str, set[str]] = {}  # command without `--tasks` -> its tasks
     whole = False  # this command made all of them, without naming any
-    for part in before["command"].split(AND):
+    for part in before.get("command", "").split(AND):
         made, _, names = part.partition(NAMED)
         made = command if _alike(made, command) else made
         whole |= made == command and not names
@@ -220,4 +231,7 @@ def _alike(one: str, other: str) -> bool:
         at = words.index("--checkpoint") if "--checkpoint" in words else len(words)
         return words[:at] + words[at + 2 :]
 
-    return rest(one) == rest(other)
+    try:
+        return rest(one) == rest(other)
+    except ValueError:  # no command line
+        return False

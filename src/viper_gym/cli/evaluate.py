@@ -67,8 +67,10 @@ class Evaluate:
             audits |= part._audit(audits, failed)
         if self.json:
             print(to_json(audits))
-        else:
+        elif audits:
             print_audits(audits)
+        if len(failed) == 1:
+            raise next(iter(failed.values()))
         if failed:
             raise CheckpointError(". ".join(map(str, failed.values())))
 
@@ -128,23 +130,20 @@ class Evaluate:
         before = read_config(folder)
         suite = self.suite_for(before.tasks)
         # what cannot be done is said before episodes are collected
-        for known in [before.policy_of(t) for t in self.tasks] or [before.policy]:
-            check_policy(self, known, before.video_model.sequence_length)
         chosen = self._recorded(before.tasks)
+        for known in [before.policy_of(t) for t in chosen.tasks] or [before.policy]:
+            check_policy(self, known, before.video_model.sequence_length)
         if self.calibrate:
             failed |= calibrate_checkpoint(chosen, CALIBRATION, CALIBRATION_SEED)
-            unusable = [t for t, e in failed.items() if isinstance(e, VideoDataError)]
-            if unusable and self.episodes is not None:  # the audit would end on the same videos
-                served = chosen.tasks or audited_tasks(self.name, before.tasks)
-                chosen = replace(chosen, tasks=tuple(t for t in served if t not in unusable))
-                if not chosen.tasks:
-                    return {}
         audits = audit_checkpoint(
             self.name, chosen.tasks, FULL_AUDIT, self.seed, self.out, self.workers,
             self.device, self.episodes, suite=suite, agents=self.agents, earlier=earlier,
+            failed=failed,
         )  # fmt: skip
-        if self.write:
-            chosen._store(audits, folder, suite)
+        if self.write and audits:
+            served = audited_tasks(self.name, before.tasks)
+            named = chosen.tasks or (() if audits.keys() >= set(served) else tuple(audits))
+            replace(chosen, tasks=named)._store(audits, folder, suite)
         return audits
 
     def _recorded(self, known: tuple[str, ...]) -> Evaluate:
@@ -232,12 +231,14 @@ def audit_checkpoint(
     agents: Path | None = None,
     kept: str = "episodes",
     earlier: dict[str, Any] | None = None,
+    failed: dict[str, ViperGymError] | None = None,
 ) -> dict[str, Any]:
     """Audit a checkpoint's tasks, on recorded episodes (`folder`) or on a suite's.
 
     Args:
         kept: folder in `out` for the latter.
         earlier: audits of other checkpoints, for the same audit.json.
+        failed: see `run_audit`.
     """
     from viper_gym.benchmark.report import folder_source, run_audit, with_agents
     from viper_gym.benchmark.suite_episodes import episodes_as_trained, unreachable
@@ -260,7 +261,14 @@ def audit_checkpoint(
             source = with_agents(source, agents, model.image_size)
         beyond = unreachable(suite) if folder is None else ()
         return run_audit(
-            model, chosen, source, out, on_episode=tick, unreachable=beyond, earlier=earlier
+            model,
+            chosen,
+            source,
+            out,
+            on_episode=tick,
+            unreachable=beyond,
+            earlier=earlier,
+            failed=failed,
         )
 
 

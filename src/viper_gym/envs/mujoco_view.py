@@ -121,7 +121,7 @@ def _close(renderer: Any) -> None:
 def _drawing_is_whole(renderer: Any) -> bool:
     """Whether nobody has freed its picture, as other packages' renderers may (see `_close`): where
     contexts cannot be had back (OSMesa), ours stays the current one behind a frame."""
-    if os.environ.get("MUJOCO_GL", "").lower() != "osmesa":
+    if os.environ.get("MUJOCO_GL", "").lower() != "osmesa" or not renderer._gl_context:
         return True
     from OpenGL import GL
 

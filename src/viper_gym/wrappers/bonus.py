@@ -11,6 +11,7 @@ from viper_gym.bonus.choose import check_bonus, name_of
 from viper_gym.types import INFO_BONUS, INFO_TASK_RETURN, INFO_TASK_REWARD, Bonus, finite
 from viper_gym.wrappers.exploration import Explorer
 from viper_gym.wrappers.frames import (
+    is_grey,
     newest_frame,
     refuse_autoreset,
     shown_frame,
@@ -61,7 +62,7 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._chosen = bonus
         self.beta = finite("beta", beta)
         self._task_reward_weight = finite("task_reward_weight", task_reward_weight)
-        self._newest = newest_frame(env.observation_space)
+        self._newest = None if is_grey(env) else newest_frame(env.observation_space)
         self._explorer: Explorer | None = None
         self._task_return = 0.0
 

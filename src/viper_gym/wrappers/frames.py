@@ -103,12 +103,18 @@ def _framebuffer_exists(number: int) -> bool:
 
 def is_grey(env: gym.Env[Any, Any]) -> bool:
     """Whether observations lost their colours, three of which in a stack look like one picture."""
-    return any(isinstance(e, gym.wrappers.GrayscaleObservation) for e in _layers(env))
+    return any(
+        isinstance(layer, gym.wrappers.GrayscaleObservation)
+        or (isinstance(layer, gym.wrappers.AtariPreprocessing) and layer.grayscale_obs)
+        for layer in _layers(env)
+    )
 
 
 def warn_of_late_pictures(env: gym.Env[Any, Any]) -> None:
     """Inside, these change which moments a video model compares, and nothing else tells."""
-    late = (gym.wrappers.DelayObservation, gym.wrappers.MaxAndSkipObservation)
+    late: tuple[type, ...] = (gym.wrappers.DelayObservation,)
+    if env.has_wrapper_attr("preprocessing"):  # others may skip as their videos did
+        late += (gym.wrappers.MaxAndSkipObservation,)
     for layer in _layers(env):
         if isinstance(layer, late):
             warnings.warn(

@@ -111,7 +111,8 @@ class _Parts:
     def told_of_ended(self, infos: dict[str, Any], over: np.ndarray) -> dict[str, Any]:
         """The infos with the successes of episodes that are over in `final_info`, and forgotten
         here: what `infos` tells of those environments is of their next episode."""
-        final = dict(infos.get("final_info", {}))
+        final = infos.get("final_info")
+        final = dict(final) if isinstance(final, dict) else {}
         for key in self.values.keys() & set(SUCCESS_INFO):
             before = self.values.pop(key)
             if key in final:

@@ -57,7 +57,7 @@ class ViperVecEnvWrapper(ScoredByVideo, VecEnvWrapper):
             for `ViperRewardWrapper`; one bonus learns from all environments.
 
     Raises:
-        CheckpointError, UnknownTask, PreprocessingMismatch: when wrapping.
+        CheckpointError, UnknownTask, PreprocessingMismatch, ValueError: when wrapping.
         FrameMismatch: at reset, if there are no frames or they do not fit the model.
 
     Example:
@@ -201,4 +201,5 @@ def _paid_by_video(venv: VecEnv) -> bool:
         if isinstance(inner, ScoredByVideo):
             return True
         inner = inner.venv
-    return bool(inner.has_attr("paid_by_video"))
+    told = inner.get_attr("paid_by_video") if inner.has_attr("paid_by_video") else []
+    return any(value is True for value in told)

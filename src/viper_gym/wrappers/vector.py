@@ -40,7 +40,7 @@ class ViperVectorRewardWrapper(ScoredByVideo, VectorWrapper):
             for `ViperRewardWrapper`; one bonus learns from all environments.
 
     Raises:
-        CheckpointError, UnknownTask, PreprocessingMismatch: when wrapping.
+        CheckpointError, UnknownTask, PreprocessingMismatch, ValueError: when wrapping.
         FrameMismatch: at reset, if the frames do not fit the model, or come from `render()`
             while the environment resets in the same step, which hides the last frame of every
             episode.

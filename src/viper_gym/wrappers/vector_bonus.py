@@ -14,6 +14,8 @@ from viper_gym.types import INFO_BONUS, INFO_TASK_RETURN, INFO_TASK_REWARD, Bonu
 from viper_gym.wrappers.exploration import Explorer
 from viper_gym.wrappers.vector_frames import VectorFrames, put, without_frames
 
+TOLD = (INFO_BONUS, INFO_TASK_REWARD, INFO_TASK_RETURN)
+
 
 class BonusVectorRewardWrapper(VectorWrapper):
     """`BonusRewardWrapper` for a vector environment; one bonus learns from all environments.
@@ -92,18 +94,21 @@ class BonusVectorRewardWrapper(VectorWrapper):
         if len(which):
             bonus = self.beta * self._explorer.score(which, flat[which], shown[which])
         # of environments that a video pays, the task's are told already, and maybe a bonus
-        inner = info[INFO_BONUS][which] if INFO_BONUS in info else 0.0
-        put(info, INFO_BONUS, which, bonus + inner, n)
-        if INFO_TASK_REWARD not in info:
-            put(info, INFO_TASK_REWARD, which, task, n)
+        begun = over if mode == AutoresetMode.SAME_STEP else np.zeros(n, bool)
+        inner = {key: _told(info, key, begun) for key in TOLD}
+        put(info, INFO_BONUS, which, bonus + np.nan_to_num(inner[INFO_BONUS][which]), n)
+        known = inner[INFO_TASK_REWARD][which]
+        put(info, INFO_TASK_REWARD, which, np.where(np.isnan(known), task, known), n)
         self._task_returns[which] += task
         rewards = np.zeros(n)
         rewards[which] = bonus
         if self._task_reward_weight:  # a task reward may be NaN where nobody asks for it
             rewards[which] += self._task_reward_weight * task
         ended = np.flatnonzero(over & ~fresh)
-        if len(ended) and INFO_TASK_RETURN not in info:
-            put(info, INFO_TASK_RETURN, ended, self._task_returns[ended], n)
+        if len(ended):
+            known = inner[INFO_TASK_RETURN][ended]
+            returns = np.where(np.isnan(known), self._task_returns[ended], known)
+            put(info, INFO_TASK_RETURN, ended, returns, n)
         begins = over if mode == AutoresetMode.SAME_STEP else fresh
         if begins.any():
             self._begin(self._explorer, begins, frames)
@@ -113,3 +118,17 @@ class BonusVectorRewardWrapper(VectorWrapper):
     def _begin(self, explorer: Explorer, mask: np.ndarray, frames: np.ndarray) -> None:
         explorer.reset(np.flatnonzero(mask), frames[mask])
         self._task_returns[mask] = 0.0
+
+
+def _told(info: dict[str, Any], key: str, begun: np.ndarray) -> np.ndarray:
+    """float (n,): what the environments tell of this step, NaN where they do not.
+
+    Args:
+        begun: bool (n,), whose next episode began in it: its end is told in `final_info`.
+    """
+    told, final = np.full(len(begun), np.nan), info.get("final_info")
+    for said, whose in ((info, ~begun), (final, begun)):
+        if isinstance(said, dict) and key in said:
+            rows = whose & said.get(f"_{key}", True)
+            told[rows] = np.asarray(said[key], float)[rows]
+    return told

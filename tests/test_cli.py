@@ -223,7 +223,7 @@ def test_evaluate_what_an_agent_did(episode, tmp_path):
     Episode(frames[..., 0]).save(tmp_path / "grey/cartpole_swingup/0.npz")
     assert "expected uint8 pictures" in viper(*arguments, tmp_path / "grey").stderr
     done = viper(*arguments, tmp_path / "own" / "nowhere")
-    assert done.returncode == 2 and "expected videos of agents" in done.stderr
+    assert done.returncode == 2 and "found none for cartpole_swingup" in done.stderr
 
 
 def test_doctor_reports_and_exits_by_what_it_found(monkeypatch):

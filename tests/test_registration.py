@@ -252,3 +252,8 @@ def test_a_checkpoint_that_does_not_say_how_its_videos_were_drawn_is_warned_of(t
     (own / "config.json").write_text(json.dumps({**config, "preprocessing": {}}))
     with pytest.warns(UserWarning, match="does not say how its videos of 'walker_walk' were drawn"):
         gym.make("viper/dmc-walker_walk-v0", checkpoint=str(own)).close()
+
+
+def test_public_names_are_told_once_for_type_checkers_and_once_for_use():
+    assert set(viper_gym.__all__) == {"__version__", *viper_gym._PUBLIC}
+    assert all(getattr(viper_gym, name).__name__ == name for name in viper_gym._PUBLIC)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import math
+from typing import Any
 
 UNWRITABLE = frozenset(
     {errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
@@ -89,3 +91,18 @@ def require_between(low: float, high: float, **values: float) -> None:
     for name, value in values.items():
         if not low <= value <= high:
             raise TrainingError(f"{name}: expected {low:g} to {high:g}, got {value}")
+
+
+def finite(name: str, value: Any) -> float:
+    """A number that a user gave, as a float.
+
+    Raises:
+        ValueError: it is none, or not finite.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, str) or not math.isfinite(number):
+        raise ValueError(f"{name} must be a finite number, got {value!r}")
+    return number

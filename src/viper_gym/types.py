@@ -6,7 +6,6 @@ h w token grid, K codebook size, D width.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,22 +17,6 @@ INFO_TASK_REWARD = "viper/task_reward"
 INFO_RETURN = "viper/return"
 INFO_TASK_RETURN = "viper/task_return"
 INFO_TIME_SHARE = "viper/time_share"
-
-
-def finite(name: str, value: Any) -> float:
-    """A number that a user gave, as a float.
-
-    Raises:
-        ValueError: it is none, or not finite.
-    """
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if isinstance(value, str) or not math.isfinite(number):
-        raise ValueError(f"{name} must be a finite number, got {value!r}")
-    return number
-
 
 RESIZED = "resized_from"
 """key of what is recorded of videos: [height, width] that `pictures.resize` was given"""

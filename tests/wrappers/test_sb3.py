@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import SyncVectorEnv
 
-from conftest import CodedEnv, random_video_model, toy_bundle, with_offsets
+from conftest import CodedEnv, Ones, random_video_model, toy_bundle, with_offsets
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.wrappers.single import ViperRewardWrapper
 from viper_gym.wrappers.vector import ViperVectorRewardWrapper
@@ -48,16 +48,6 @@ def viper(venv, model) -> ViperVecEnvWrapper:
 
 
 def test_the_bonus_weight_can_be_set_from_outside(model):
-    class Ones:
-        def compute(self, transition):
-            return np.ones(len(transition.frame), np.float32)
-
-        def update(self, transition):
-            pass
-
-        def state_dict(self):
-            return {}
-
     venv = VecMonitor(ViperVecEnvWrapper(coded(), model, "a", bonus=Ones()))
     venv.reset()
     assert venv.get_attr("beta") == [1.0] * 3 and venv.get_attr("beta", [0]) == [1.0]

@@ -18,6 +18,7 @@ from brightness import brightness_model
 from conftest import (
     SIZE,
     CodedEnv,
+    Ones,
     coded_frame,
     random_video_model,
     small_bundle,
@@ -38,19 +39,6 @@ from viper_gym.wrappers.vector_bonus import BonusVectorRewardWrapper
 def reward_model(stride: int = 1, length: int = 4) -> VideoRewardModel:
     bundle = toy_bundle(random_video_model(length=length), stride)
     return VideoRewardModel(bundle, device="cpu", dtype="fp32")
-
-
-class Ones:
-    """A bonus of 1 for every step."""
-
-    def compute(self, transition):
-        return np.ones(len(transition.frame), np.float32)
-
-    def update(self, transition):
-        pass
-
-    def state_dict(self):
-        return {}
 
 
 def play(env: gym.Env, episodes: int = 1, seed: int = 0) -> list[list[tuple[float, dict]]]:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from conftest import CodedEnv, random_video_model, toy_bundle
+from conftest import CodedEnv, Ones, random_video_model, toy_bundle
 from viper_gym import BonusRewardWrapper, BonusVectorRewardWrapper, ViperRewardWrapper
 from viper_gym.errors import FrameMismatch
 from viper_gym.likelihood.reward_model import VideoRewardModel
@@ -27,13 +27,6 @@ class Change:
 
     def state_dict(self):
         return {}
-
-
-class Ones(Change):
-    """A bonus of 1 for every step."""
-
-    def compute(self, transition):
-        return np.ones(len(transition.frame), np.float32)
 
 
 class Copying(CodedEnv):

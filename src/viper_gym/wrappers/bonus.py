@@ -8,7 +8,8 @@ import gymnasium as gym
 import numpy as np
 
 from viper_gym.bonus.choose import check_bonus, name_of
-from viper_gym.types import INFO_BONUS, INFO_TASK_RETURN, INFO_TASK_REWARD, Bonus, finite
+from viper_gym.errors import finite
+from viper_gym.types import INFO_BONUS, INFO_TASK_RETURN, INFO_TASK_REWARD, Bonus
 from viper_gym.wrappers.exploration import Explorer
 from viper_gym.wrappers.frames import (
     is_grey,

@@ -17,12 +17,13 @@ from viper_gym.bonus.choose import check_bonus, name_of
 from viper_gym.checkpoints.bundle import BundleConfig, read_config
 from viper_gym.checkpoints.index import unknown_task
 from viper_gym.checkpoints.resolve import resolve
+from viper_gym.errors import finite
 from viper_gym.likelihood.frame_stream import FrameStream
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import Clip, RewardScale, ScaleKind, check_scale, checked_bounds
 from viper_gym.likelihood.shared import shared_reward_model
 from viper_gym.pictures import resize_all
-from viper_gym.types import RESIZED, Bonus, RewardTerms, finite
+from viper_gym.types import RESIZED, Bonus, RewardTerms
 from viper_gym.wrappers.exploration import Explorer
 from viper_gym.wrappers.preprocessing import check_preprocessing
 

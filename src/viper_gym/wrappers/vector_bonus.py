@@ -10,7 +10,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import iterate
 
 from viper_gym.bonus.choose import check_bonus
-from viper_gym.types import INFO_BONUS, INFO_TASK_RETURN, INFO_TASK_REWARD, Bonus, finite
+from viper_gym.errors import finite
+from viper_gym.types import INFO_BONUS, INFO_TASK_RETURN, INFO_TASK_REWARD, Bonus
 from viper_gym.wrappers.exploration import Explorer
 from viper_gym.wrappers.vector_frames import VectorFrames, put, without_frames
 

@@ -511,3 +511,15 @@ def test_what_belongs_to_loading_is_refused_for_a_loaded_model():
     for option in ({"device": "cuda:7"}, {"dtype": "bf16"}, {"revision": "abc"}):
         with pytest.raises(ValueError, match="this model is loaded already"):
             ViperRewardWrapper(CodedEnv(), reward_model(), "a", **option)
+
+
+def test_rewards_of_a_whole_video_take_bounds_as_live_ones_do():
+    frames = np.stack([coded_frame(0, t) for t in range(8)])[None]
+    model, options = reward_model(), {"reward_scale": "raw"}
+    free = model.compute_reward(frames, "a", **options)
+    low, high = (float(x) for x in np.quantile(free, [0.3, 0.7]))
+    options["reward_clip"] = (low, high)
+    env = ViperRewardWrapper(CodedEnv(), model, "a", **options)
+    live = [reward for reward, _ in play(env)[0]]
+    assert model.compute_reward(frames, "a", **options)[0] == pytest.approx(live, abs=1e-3)
+    assert min(live) == low and max(live) == high

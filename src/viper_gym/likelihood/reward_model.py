@@ -379,10 +379,8 @@ class VideoRewardModel:
         Args:
             reward_scale, reward_clip: see `scale`.
         """
-        scale = self.scale(task, reward_scale, reward_clip)  # what does not fit is said at once
         log_prob = self.log_prob(frames, task)
-        rewards = episode_rewards(scale, log_prob, self.policy_of(task), self.config)
-        return rewards.astype(np.float32)
+        return self.scaled(log_prob, task, reward_scale, reward_clip).astype(np.float32)
 
     def compared(self, log_prob: Callable[[Tensor | None], Tensor], tasks: Tensor | None) -> Tensor:
         """Log-probabilities under the tasks' classes; where the bundle knows unskilled play, less

@@ -176,7 +176,7 @@ class Disagreement:
                     torch.randn(features, size, dtype=torch.float32) / size**0.5
                 ).numpy()
         self.ensemble.to(self._device, torch.float32)
-        self._optimizer = torch.optim.Adam(self.ensemble.parameters(), c.learning_rate)
+        self._optimizer = torch.optim.Adam(self.ensemble.parameters(), c.learning_rate, fused=True)
         self._statistics = RunningMeanStd((size,))
         self._widths = (features, actions)
 

@@ -82,6 +82,17 @@ def require_positive(**values: float | None) -> None:
             raise TrainingError(f"{name}: expected more than 0, got {value}")
 
 
+def require_not_negative(**values: float | None) -> None:
+    """Settings that have to be 0 or above; None is none.
+
+    Raises:
+        TrainingError: naming the first that is not.
+    """
+    for name, value in values.items():
+        if value is not None and not value >= 0:
+            raise TrainingError(f"{name}: expected 0 or more, got {value}")
+
+
 def require_between(low: float, high: float, **values: float) -> None:
     """Settings that have to be from `low` to `high`.
 

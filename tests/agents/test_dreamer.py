@@ -1,6 +1,7 @@
 """DreamerV3: filtering, what gradients reach, players, restarts, and a reward found from pixels."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -176,6 +177,41 @@ def test_what_is_imagined_is_shown_below_what_was(tmp_path):
     assert set(np.unique(real)) == {0, 255}  # the dot, as it was
     assert not np.array_equal(real, dream)
     assert films["eval_00000240"].shape[1:] == (SIZE, SIZE, 3)
+
+
+def test_an_imagined_film_starts_again_where_an_episode_begins():
+    made, played = agent(), batch()
+    begins = played.first.copy()
+    begins[0, 5] = True
+
+    def film(first: np.ndarray, frames: np.ndarray) -> torch.Tensor:
+        data = made._to_device(played._replace(first=first, frames=frames))
+        return made.model.rollout(data, 3, torch.Generator().manual_seed(0))
+
+    other = played.frames.copy()
+    other[:, 5] = 255 - other[:, 5]
+    going_on = film(played.first, played.frames)
+    assert torch.equal(going_on, film(played.first, other))  # only the first three are seen
+    again, differently = film(begins, played.frames), film(begins, other)
+    assert torch.equal(again[1:], differently[1:])
+    assert not torch.allclose(again[0, 5:], differently[0, 5:])
+
+
+@pytest.mark.filterwarnings("error")
+def test_random_numbers_of_another_device_are_not_taken():
+    state = agent().state_dict()
+    agent().load_state_dict(state)
+    state["generator"] = torch.zeros(16, dtype=torch.uint8)  # as a GPU's are
+    with pytest.warns(UserWarning, match="another kind of device than cpu"):
+        agent().load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"imag_horizon": 0}, {"batch_length": 0}, {"ensemble": 0}, {"beta": -1.0}]
+)
+def test_settings_that_train_nothing_are_refused(setting):
+    with pytest.raises(TrainingError, match=r"expected (more than 0|0 or more), got"):
+        agent(replace(TINY, **setting))
 
 
 def trainer(out, discrete: bool = False, total: int = 400, **changes) -> Trainer:

@@ -42,8 +42,13 @@ def agent(config: DrQConfig = SMALL, **options) -> DrQ:
 
 
 def test_no_shift_at_all_is_refused():
-    with pytest.raises(ValueError, match="augmentations must be 1 or more, got 0"):
+    with pytest.raises(TrainingError, match="augmentations: expected more than 0, got 0"):
         agent(replace(SMALL, augmentations=0))
+    for none in ({"frame_stack": 0}, {"num_critics": 0}, {"batch_size": 0}):
+        with pytest.raises(TrainingError, match="expected more than 0, got 0"):
+            agent(replace(SMALL, **none))
+    with pytest.raises(ValueError, match="at least one layer"):
+        agent(replace(SMALL, cnn_features=(), cnn_strides=()))
 
 
 def test_several_shifts_of_a_picture_share_one_target(monkeypatch):

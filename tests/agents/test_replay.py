@@ -172,6 +172,32 @@ def test_sequences_are_consecutive_and_say_what_led_to_each_frame(rng):
     assert min(starts) >= 2  # the oldest were overwritten
 
 
+def test_sequences_do_not_cross_what_was_lost(tmp_path, rng):
+    """Whoever resumes takes nothing from an episode that nobody will label."""
+
+    def added(kept: FrameReplay, number: int) -> None:
+        for t in range(number):
+            frames = np.full((1, 4, 4, 3), t, np.uint8)
+            kept.add(frames, np.array([t == 0]), np.zeros((1, 1)), np.ones(1), np.zeros(1, bool))
+
+    def made() -> FrameReplay:
+        return FrameReplay(ReplayConfig(100), 1, (4, 4, 3), 1, tmp_path, labels_later=True)
+
+    before = made()
+    added(before, 12)
+    before.set_rewards(0, np.full(11, 2.0))
+    added(before, 9)  # not labelled: the run is killed
+    before.save()
+    after = made()
+    assert after.steps_known == 11
+    added(after, 12)
+    after.set_rewards(0, np.full(11, 3.0))
+    drawn = after.sample_sequences(200, 6, rng)
+    led = ~drawn.first
+    assert set(drawn.rewards[led].tolist()) == {2.0, 3.0}
+    assert all(len(set(row[1:])) == 1 for row in drawn.rewards.tolist())  # within one episode
+
+
 def test_sequences_longer_than_what_was_added_are_refused(rng):
     with pytest.raises(ReplayError, match="10 steps an environment, too few"):
         replay(10).sample_sequences(4, 10, rng)

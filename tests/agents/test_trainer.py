@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import SyncVectorEnv, VectorWrapper
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dot_env import STEPS, Dot, Solved
+from dot_env import SIZE, STEPS, Dot, Solved
 from viper_gym.agents.actions import ActionCodec
 from viper_gym.agents.evaluation import play_episodes, still_share
 from viper_gym.agents.kept_bonus import KeptBonus
@@ -113,8 +114,6 @@ def test_as_many_updates_as_are_asked_for_each_step(tmp_path):
 
 
 def test_tensorboard_has_both_returns_at_their_steps(tmp_path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     trainer(tmp_path, relabel=brightness, total=160).run()
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
@@ -143,6 +142,42 @@ def test_relabelled_runs_go_on_after_a_stop(tmp_path):
     again.run()
     for rewards, following in zip(agent.rewards, agent.seen, strict=True):
         assert np.array_equal(rewards, _column(following))
+
+
+def test_an_episode_that_a_kill_cut_short_is_not_learned_from(tmp_path):
+    """At a checkpoint in the middle of episodes nothing is scored; later nobody can."""
+    scored: list[int] = []
+
+    def counted(frames: np.ndarray) -> np.ndarray:
+        scored.append(len(frames))
+        return brightness(frames)
+
+    options = {"checkpoint_minutes": 0.0, "eval_every": 10**6}
+    killed = trainer(tmp_path, relabel=counted, total=160, **options)
+    killed._finish = lambda left: None  # type: ignore[method-assign]
+    killed.run()  # a checkpoint after every step, the last at step 159 of episodes of 25
+    assert scored == 3 * 2 * [STEPS + 1]
+    agent = Sweeps()
+    again = trainer(tmp_path, agent, brightness, total=400, resume=True, eval_every=10**6)
+    assert again.replay.steps_known == 3 * (2 * STEPS + 1)
+    again.run()
+    assert agent.rewards
+    for rewards, following in zip(agent.rewards, agent.seen, strict=True):
+        assert np.array_equal(rewards, _column(following))
+
+
+def test_resuming_waits_for_steps_where_all_that_was_saved_is_written_over(tmp_path):
+    first = trainer(tmp_path, total=300, replay=ReplayConfig(120))
+    first.run()
+    for _ in range(45):  # a killed run went on for longer than the ring is
+        frames = np.zeros((3, SIZE, SIZE, 3), np.uint8)
+        first.replay.add(frames, np.zeros(3, bool), np.zeros((3, 1)), np.zeros(3), np.zeros(3))
+    agent = Sweeps()
+    again = trainer(tmp_path, agent, total=450, replay=ReplayConfig(120), resume=True)
+    assert again.step == 300 and again.replay.steps_known == 0
+    assert len(again.replay) == 0
+    again.run()
+    assert agent.rewards and all(x.any() for x in agent.seen)
 
 
 class CountsSteps(VectorWrapper):
@@ -440,6 +475,67 @@ def test_what_is_no_success_is_not_counted_as_one(told):
     assert "eval/success" not in evaluated(Solved(3, told, told))
 
 
+def test_returns_that_are_no_numbers_end_no_run(tmp_path):
+    class Unpaid(Dot):
+        def step(self, action):
+            *result, info = super().step(action)
+            return *result, info | {"discounted_return": np.nan}
+
+    trainer(tmp_path, make_envs=lambda n: SyncVectorEnv([Unpaid] * n)).run()
+    assert not any("discounted" in name for line in lines(tmp_path) for name in line)
+
+
+def test_episodes_of_one_step(tmp_path):
+    class Short(Dot):
+        def step(self, action):
+            frame, reward, _, truncated, info = super().step(action)
+            return frame, reward, True, truncated, info
+
+    agent = Sweeps()
+    trainer(tmp_path, agent, make_envs=lambda n: SyncVectorEnv([Short] * n)).run()
+    assert agent.rewards and lines(tmp_path)[-1]["eval/still"] == 0.0
+
+
+def test_what_was_learned_is_kept_where_the_last_evaluation_fails(tmp_path):
+    def none(number: int) -> SyncVectorEnv:
+        raise RuntimeError("one simulator a process")
+
+    made = trainer(tmp_path, make_eval_envs=none, total=90)
+    with pytest.raises(RuntimeError, match="one simulator"):
+        made.run()
+    assert trainer(tmp_path, total=200, resume=True).step == 90
+
+
+def test_figures_behind_the_last_line_are_written_at_the_end(tmp_path):
+    trainer(tmp_path, total=90, log_every=1000).run()
+    named = [set(line) for line in lines(tmp_path)]
+    assert any({"train/return", "train/loss"} <= names for names in named)
+
+
+@pytest.mark.parametrize("space", [
+    gym.spaces.Box(-1, 0.1, (1,), np.float32),
+    gym.spaces.Box(-1, 0.1, (1,), np.float64),
+    gym.spaces.Box(0.1, 0.7, (3,), np.float32),
+])  # fmt: skip
+def test_the_furthest_actions_are_within_bounds(space):
+    codec = ActionCodec(space)
+    for furthest in (-1.0, 1.0):
+        (action,) = codec.to_env(np.full((1, codec.size), furthest, np.float32))
+        assert action.dtype == space.dtype and space.contains(action)
+        assert np.allclose(action, space.low if furthest < 0 else space.high)
+
+
+def test_actions_of_whole_numbers_are_refused():
+    with pytest.raises(TrainingError, match=r"bounded continuous.*int64"):
+        ActionCodec(gym.spaces.Box(0, 10, (2,), np.int64))
+
+
+@pytest.mark.parametrize("setting", [{"gradient_steps": -1.0}, {"seed": -1}, {"bonus_steps": -1}])
+def test_settings_below_zero_are_refused(setting):
+    with pytest.raises(TrainingError, match=r"expected 0 or more, got -1"):
+        TrainerConfig(**setting)
+
+
 def test_actions_to_and_from_environments(rng):
     box = gym.spaces.Box(np.array([-2.0, 0.0], np.float32), np.array([2.0, 1.0], np.float32))
     codec = ActionCodec(box)
@@ -463,6 +559,9 @@ def test_a_log_goes_on_where_the_checkpoint_was(tmp_path):
     again.write(25, 2.0, {"x": 0.0})
     again.close()
     assert [x["step"] for x in lines(tmp_path)] == [10, 20, 25]
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [x.step for x in events.Scalars("x")] == [10, 20, 25]
     with pytest.raises(TrainingError, match="loss is not finite at step 3"):
         RunLog(tmp_path).write(3, 0.0, {"loss": float("nan")})
 

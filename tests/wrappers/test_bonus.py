@@ -93,6 +93,14 @@ def test_frames_that_are_not_square_and_frames_too_small():
         BonusRewardWrapper(CodedEnv()).reset()
 
 
+def test_a_bonus_made_for_other_frames_is_refused_before_the_first_step():
+    with pytest.raises(FrameMismatch, match=r"48x80.*64x64.*RND\(\(64, 64\)\)"):
+        BonusRewardWrapper(DMCEnv("cup_catch"), RND((48, 80))).reset()
+    with pytest.raises(FrameMismatch, match=r"84x84.*64x64"):
+        gym.make("viper/dmc-cup_catch-v0", bonus=RND(84), device="cpu")
+    BonusRewardWrapper(DMCEnv("cup_catch"), RND((64, 64))).reset()
+
+
 @pytest.mark.parametrize("name", ["rnd", "disagreement"])
 def test_named_beside_the_video_reward(name):
     env = gym.make("viper/dmc-cup_catch-v0", bonus=name, beta=0.5, device="cpu")

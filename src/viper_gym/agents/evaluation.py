@@ -82,5 +82,7 @@ def still_share(frames: np.ndarray) -> float:
         frames: uint8 (T, H, W, 3).
     """
     late = frames[len(frames) // 2 :].astype(np.int16)
-    change = np.abs(np.diff(late, axis=0)).reshape(max(0, len(late) - 1), -1)
-    return float((change.max(1) <= STILL).mean()) if len(change) else 0.0
+    if len(late) < 2:
+        return 0.0
+    change = np.abs(np.diff(late, axis=0)).max(axis=(1, 2, 3))
+    return float((change <= STILL).mean())

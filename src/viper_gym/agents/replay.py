@@ -99,6 +99,7 @@ class FrameReplay:
         }
         if not restored:
             self._arrays["numbers"][:] = -1
+        self._lost = self._forget_lost()
 
     @staticmethod
     def bytes_needed(config: ReplayConfig, frame_shape: tuple[int, int, int]) -> int:
@@ -111,8 +112,22 @@ class FrameReplay:
 
     @property
     def steps_known(self) -> int:
-        """Steps of all environments, so far, whose rewards are known."""
-        return int(self._known.sum())
+        """Steps of all environments, so far, whose rewards are known; a resumed replay does not
+        count those that were written over behind its last `save`."""
+        return int(self._known.sum()) - self._lost
+
+    def _forget_lost(self) -> int:
+        """How many of the steps that `save` counted are not to be counted, since newer ones were
+        written over its ring? Those without rewards go as well: who resumes begins new episodes,
+        and nobody will label these."""
+        stream = np.arange(self._low(), self._head)
+        numbers, lost = self._arrays["numbers"], 0
+        for env, known in enumerate(self._known):
+            numbers[stream[stream > known] % self.slots, env] = -1
+            labelled = stream[stream < known]
+            there = numbers[labelled % self.slots, env] == labelled
+            lost += 0 if there.all() else int(known - there.sum())
+        return lost
 
     def add(
         self,
@@ -188,9 +203,9 @@ class FrameReplay:
 
         def is_stretch(number: np.ndarray, env: np.ndarray) -> np.ndarray:
             # whole and unbroken, with one step before, whose action and reward lead into it
-            a, last = self._arrays["numbers"], number + length
-            ends = (a[number % self.slots, env] == number) & (a[last % self.slots, env] == last)
-            return ends & (last < self._head) & (last <= self._known[env]) & (length < self.slots)
+            steps, last = number[:, None] + np.arange(length + 1), number + length
+            there = (self._arrays["numbers"][steps % self.slots, env[:, None]] == steps).all(1)
+            return there & (last < self._head) & (last <= self._known[env]) & (length < self.slots)
 
         number, env = self._draw(size, rng, is_stretch)
         steps = number[:, None] + np.arange(1, length + 1)  # (B, T)
@@ -253,8 +268,12 @@ class FrameReplay:
             kept = a["numbers"][before % self.slots, env] == before
             back = kept & ~a["first"][newest % self.slots, env]
             chosen.insert(0, np.where(back, before, newest))
-        frames = [a["frames"][n % self.slots, env] for n in chosen]
-        return np.concatenate(frames, axis=-1)
+        pixels = a["frames"].view(f"V{a['frames'].shape[-1]}")[..., 0]  # (slots, n, H, W)
+        # whole pixels are copied, in half the time that three bytes each would take
+        stacks = np.empty((len(number), *pixels.shape[2:], k), pixels.dtype)  # (B, H, W, k)
+        for i, n in enumerate(chosen):
+            stacks[..., i] = pixels[n % self.slots, env]
+        return stacks.view(np.uint8)
 
     def save(self) -> None:
         """Write to disk what `__init__` will find; a replay without a folder has nothing to."""

@@ -48,7 +48,7 @@ class RunLog:
                 id=kept_id.read_text(),
                 resume="allow",
             )
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + bool(step))
 
     def write(self, step: int, seconds: float, values: dict[str, float]) -> None:
         """One line.
@@ -105,8 +105,9 @@ def at_end(infos: dict[str, Any], env: int) -> dict[str, float]:
             continue
         said = infos.get(f"_{name}")
         try:
-            if said is None or said[env]:
-                found[name] = float(values[env])
+            value = float(values[env]) if said is None or said[env] else np.nan
         except (TypeError, ValueError, IndexError, KeyError):
             continue  # something else by that name
+        if np.isfinite(value):  # nothing is learned from it: it must not end a run
+            found[name] = value
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -38,9 +39,17 @@ class TorchAgent:
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Undo `state_dict`."""
+        """Undo `state_dict`; on another kind of device random numbers begin anew (it warns)."""
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         for name, optimizer in self._optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
-        self._generator.set_state(state["generator"].cpu())
+        drawn = state["generator"].cpu()
+        if drawn.shape != self._generator.get_state().shape:
+            warnings.warn(
+                f"the checkpoint was made on another kind of device than {self.device.type}: "
+                "random numbers begin anew",
+                stacklevel=2,
+            )
+            return
+        self._generator.set_state(drawn)

@@ -23,7 +23,7 @@ from viper_gym.agents.kept_bonus import KeptBonus
 from viper_gym.agents.labels import LaterRewards, Relabel
 from viper_gym.agents.replay import FrameReplay, ReplayConfig
 from viper_gym.agents.run_log import Means, RunLog, at_end
-from viper_gym.errors import UNWRITABLE, TrainingError, require_positive
+from viper_gym.errors import UNWRITABLE, TrainingError, require_not_negative, require_positive
 from viper_gym.files import set_aside
 
 MOSTLY_STILL = 0.9  # share of the later steps
@@ -97,8 +97,9 @@ class TrainerConfig:
             eval_episodes=self.eval_episodes,
             log_every=self.log_every,
         )
-        if self.bonus_steps < 0:
-            raise TrainingError(f"bonus_steps: expected 0 or more, got {self.bonus_steps}")
+        require_not_negative(
+            bonus_steps=self.bonus_steps, seed=self.seed, gradient_steps=self.gradient_steps
+        )
 
 
 class Trainer:
@@ -243,12 +244,22 @@ class Trainer:
             if time.monotonic() - saved > 60 * c.checkpoint_minutes:
                 self.save()
                 saved = time.monotonic()
-        if self.step % c.eval_every >= n:
+        self._finish(means.take("train"))
+        return c.out
+
+    def _finish(self, left: dict[str, float]) -> None:
+        """Write down what is not yet, `left` of the figures among it."""
+        if left:
+            self._write(left)
+        if self._labels is not None:  # whoever trains on begins new episodes: these end here
+            for env in range(self.config.num_envs):
+                self._labels.label(env)
+        if self.step % self.config.eval_every >= self.config.num_envs:
+            self.save()  # what was learned must not hang on an evaluation
             self._evaluate()
         self.save()
         self._log.close()
         self._envs.close()
-        return c.out
 
     def _show(self) -> None:
         if time.monotonic() - self._shown > SHOWN_EVERY:
@@ -306,9 +317,6 @@ class Trainer:
             "bonus": self._bonus.state_dict(),
         }
         temporary = self._state.with_suffix(".tmp")
-        if self._labels is not None:  # a resumed run begins new episodes: these end here
-            for env in range(self.config.num_envs):
-                self._labels.label(env)
         try:
             torch.save(state, temporary)
             self.replay.save()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from viper_gym.bonus.disagreement import Disagreement
+from viper_gym.bonus.networks import both_sides
 from viper_gym.bonus.rnd import RND
+from viper_gym.errors import FrameMismatch
 from viper_gym.types import Bonus
 
 NAMES = ("rnd", "disagreement")
@@ -42,9 +44,20 @@ def make_bonus(bonus: str | Bonus, image_size: int | tuple[int, int]) -> Bonus:
 
     Raises:
         ValueError: see `check_bonus`.
-        FrameMismatch: the frames are too small for RND's network.
+        FrameMismatch: the frames are too small for RND's network, or an `RND` was made for others.
     """
     check_bonus(bonus)
     if not isinstance(bonus, str):
+        _check_size(bonus, both_sides(image_size))
         return bonus
     return RND(image_size) if bonus == "rnd" else Disagreement()
+
+
+def _check_size(bonus: Bonus, frames: tuple[int, int]) -> None:
+    """Said where the bonus is chosen: else the first step would end in the sizes of matrices."""
+    if isinstance(bonus, RND) and bonus.image_size != frames:
+        (height, width), (made_height, made_width) = frames, bonus.image_size
+        raise FrameMismatch(
+            f"this RND is for frames of {made_height}x{made_width}, the video model's are "
+            f"{height}x{width}: make it as RND(({height}, {width})), or pass bonus='rnd'"
+        )

@@ -28,6 +28,11 @@ def in_fp32(method: Method) -> Method:
     return cast(Method, shielded)
 
 
+def both_sides(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """(height, width) in pixels, of one number for both or of these."""
+    return (image_size, image_size) if isinstance(image_size, int) else image_size
+
+
 def frame_network(
     size: int | tuple[int, int], channels: tuple[int, int, int], width: int, head: int
 ) -> nn.Sequential:
@@ -42,7 +47,7 @@ def frame_network(
     Raises:
         FrameMismatch: smaller frames than the convolutions can take.
     """
-    height, breadth = (size, size) if isinstance(size, int) else size
+    height, breadth = both_sides(size)
     if min(height, breadth) < SMALLEST_FRAME:
         raise FrameMismatch(
             f"the bonus networks need frames of at least {SMALLEST_FRAME} pixels a side, got "

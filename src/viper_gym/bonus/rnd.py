@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from viper_gym.bonus.memory import RecentMemory
-from viper_gym.bonus.networks import frame_network, in_fp32
+from viper_gym.bonus.networks import both_sides, frame_network, in_fp32
 from viper_gym.bonus.random_state import own_random_state
 from viper_gym.bonus.running import BonusScale, RunningMeanStd
 from viper_gym.types import Transition
@@ -61,6 +61,7 @@ class RND:
         device: str = "cpu",
     ):
         self.config = c = config or RNDConfig()
+        self.image_size = both_sides(image_size)
         self._device = torch.device(device)
         with own_random_state(c.seed):
             target = frame_network(image_size, c.cnn_features, c.mlp_size, head=0)
@@ -69,8 +70,7 @@ class RND:
         self.predictor = predictor.to(self._device, torch.float32)
         # fused: a step in a quarter of the time on a CPU
         self._optimizer = torch.optim.Adam(self.predictor.parameters(), c.learning_rate, fused=True)
-        sides = (image_size, image_size) if isinstance(image_size, int) else image_size
-        self._pixels = RunningMeanStd((*sides, 3))
+        self._pixels = RunningMeanStd((*self.image_size, 3))
         self._scale = BonusScale(c.horizon, c.clip)
         self._memory = RecentMemory(c.memory, c.seed)
 

@@ -21,6 +21,7 @@ from viper_gym.cli.values import decode_values
 from viper_gym.errors import TrainingError, ViperGymError
 
 IDS, MODULE = "viper/", "viper_gym:"
+ALONE = IDS + "rlbench-"  # one simulator a process, and evaluations need another
 OF_VECTORS = ("asynchronous", "autoreset_mode")  # arguments of `gym.make_vec` alone
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ def train_agent(config: AgentTraining) -> Path:
     bonus: dict[str, Any] = {}
     if config.env.startswith(IDS) and config.device != "auto":
         kwargs.setdefault("device", config.device)
+    if config.env.startswith(ALONE):
+        kwargs.setdefault("asynchronous", True)
     if config.relabel:
         bonus = _apart(kwargs)
         relabel, kwargs, negative = _relabeller(config.env, kwargs)
@@ -240,9 +243,12 @@ def _apart(kwargs: dict[str, Any]) -> dict[str, Any]:
     """Take the bonus out of an environment's arguments; empty without one.
 
     Raises:
-        TrainingError: a bonus that rests on the tokenizer, which relabelling asks at ends only.
+        TrainingError: a bonus that rests on the tokenizer, which relabelling asks at ends only, or
+            a weight without a bonus.
     """
     bonus: dict[str, Any] = {k: kwargs.pop(k) for k in ("bonus", "beta") if k in kwargs}
+    if "beta" in bonus and bonus.get("bonus") is None:
+        raise TrainingError("beta is the weight of a bonus: give one (bonus rnd), or leave it out")
     if bonus.get("bonus") == "disagreement":
         raise TrainingError(
             "with --relabel the tokenizer, which bonus disagreement rests on, sees finished "

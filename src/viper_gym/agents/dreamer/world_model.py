@@ -85,16 +85,27 @@ class WorldModel(nn.Module):
     def rollout(
         self, batch: Sequences, seen: int, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Pictures (B, T, 3, H, W): the first `seen` reconstructed, the rest imagined."""
+        """Pictures (B, T, 3, H, W): the first `seen` reconstructed, the rest imagined.
+
+        Where an episode begins its first picture is reconstructed: nothing before tells of it.
+        """
         B, T = batch.first.shape
-        embeddings = self.encoder(batch.frames[:, :seen].flatten(0, 1)).unflatten(0, (B, seen))
+        embeddings = self.encoder(batch.frames.flatten(0, 1)).unflatten(0, (B, T))
         states, _, _ = self.rssm.observe(
-            embeddings, batch.actions[:, :seen], batch.first[:, :seen], generator
+            embeddings[:, :seen], batch.actions[:, :seen], batch.first[:, :seen], generator
         )
         state = State(states.deter[:, -1], states.stoch[:, -1])
         features = [states.features]
         for t in range(seen, T):
-            state = self.rssm.imagine(state, batch.actions[:, t], generator)
+            going_on = self.rssm.imagine(state, batch.actions[:, t], generator)
+            begun = self.rssm.see(
+                self.rssm.initial(B), batch.actions[:, t], embeddings[:, t], generator
+            )
+            begins = batch.first[:, t, None]
+            state = State(
+                torch.where(begins, begun.deter, going_on.deter),
+                torch.where(begins, begun.stoch, going_on.stoch),
+            )
             features.append(state.features[:, None])
         flat = torch.cat(features, 1).flatten(0, 1)
         return self.decoder(flat).unflatten(0, (B, T)).clamp(0, 1)

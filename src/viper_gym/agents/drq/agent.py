@@ -14,6 +14,7 @@ from viper_gym.agents.drq.networks import Actor, Critic, Encoder, as_images, ran
 from viper_gym.agents.replay import Batch, FrameReplay
 from viper_gym.agents.torch_agent import TorchAgent
 from viper_gym.bonus.random_state import own_random_state
+from viper_gym.errors import require_positive
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ class DrQ(TorchAgent):
         frame_shape: (H, W, 3).
         action_size: A; actions are in -1…1.
         precision: "bf16" or "fp32", of the convolutions.
+
+    Raises:
+        TrainingError, ValueError: settings that make no networks.
     """
 
     def __init__(
@@ -66,8 +70,13 @@ class DrQ(TorchAgent):
         precision: str = "fp32",
     ):
         self.config = c = config or DrQConfig()
-        if c.augmentations < 1:
-            raise ValueError(f"augmentations must be 1 or more, got {c.augmentations}")
+        require_positive(
+            augmentations=c.augmentations,
+            frame_stack=c.frame_stack,
+            num_critics=c.num_critics,
+            batch_size=c.batch_size,
+            latent_dim=c.latent_dim,
+        )
         self.updates_per_step = c.updates_per_step
         self.least_steps = 2  # a frame and the next
         self.device = torch.device(device)

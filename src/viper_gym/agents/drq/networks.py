@@ -39,7 +39,7 @@ class Encoder(nn.Module):
     """Convolutions behind each other: `as_images` (B, C, H, W) -> features (B, D).
 
     Raises:
-        ValueError: not as many strides as widths.
+        ValueError: no layers, or not as many strides as widths.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class Encoder(nn.Module):
         strides: tuple[int, ...],
     ):
         super().__init__()
-        if len(strides) != len(widths):
-            raise ValueError(f"{len(widths)} layers need as many strides, got {strides}")
+        if not widths or len(strides) != len(widths):
+            raise ValueError(f"{widths} needs at least one layer, and as many strides: {strides}")
         layers: list[nn.Module] = []
         for width, stride in zip(widths, strides, strict=True):
             layers += [nn.Conv2d(channels, width, 3, stride, padding=1), nn.ReLU(inplace=True)]

@@ -390,6 +390,7 @@ def test_tampered_windows_hold_a_frame_still_or_take_frames_of_about_the_same_ti
     assert (numbers // 100 == numbers[:, :1] // 100).all()  # of one episode
     assert (numbers % 100 >= 20).all() and np.ptp(numbers, 1).max() <= 2 * 4 * 7
     assert (np.diff(numbers[~still], axis=1) < 0).any(1).mean() > 0.8  # not in order
+    assert np.isin(numbers[~still] % 100, (20, 99)).mean() < 0.06  # nor mostly the first and last
     assert np.array_equal(windows, sampler.tampered(0, 400)[0])
 
 

@@ -202,9 +202,10 @@ class WindowSampler:
                 played = codes[start : start + self._span : self._stride]
                 if (played != played[0]).any():
                     break
-            places = start + rng.integers(-FAR * self._span, FAR * self._span + 1, self._length)
+            low = max(start - FAR * self._span, self._skipped[task][episode])
+            high = min(start + FAR * self._span, len(codes) - 1)
+            places = rng.integers(low, high + 1, self._length)
             still = rng.random() < 0.5
-            places = np.clip(places, self._skipped[task][episode], len(codes) - 1)
             windows.append(codes[np.full_like(places, start) if still else places])
         return np.stack(windows).astype(np.int64), tasks
 

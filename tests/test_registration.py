@@ -19,6 +19,8 @@ from viper_gym.checkpoints.resolve import resolve
 from viper_gym.errors import CheckpointError, PreprocessingMismatch, UnknownTask
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.models.context import ContextPolicy
+from viper_gym.wrappers.bonus import BonusRewardWrapper
+from viper_gym.wrappers.hold import HoldAction
 
 # suite -> module of its extra, where the others' are not enough
 NEEDS = {"atari": "ale_py", "metaworld": "metaworld"}
@@ -101,11 +103,24 @@ def test_check_env_passes_on_a_wrapped_env():
     check_env(ViperRewardWrapper(DMCEnv("cup_catch"), "dmc", "cup_catch", device="cpu"))
 
 
-def test_spec_survives_json_and_make():
-    env = gym.make("viper_gym:viper/dmc-reacher_easy-v0", bonus="rnd", beta=0.5)
+@pytest.mark.parametrize("clip", [None, "calibrated", (0, np.float32(1.5)), [0.0, 1.5]])
+def test_spec_survives_json_and_make(clip):
+    options = {"bonus": "rnd", "beta": np.float32(0.5), "reward_clip": clip}
+    env = gym.make("viper_gym:viper/dmc-reacher_easy-v0", **options)
+    if isinstance(clip, tuple):  # of an id Gymnasium keeps what it was given
+        env.spec.kwargs["reward_clip"], env.spec.kwargs["beta"] = (0.0, 1.5), 0.5
+    else:
+        env.spec.kwargs["beta"] = 0.5
     spec = gym.envs.registration.EnvSpec.from_json(env.spec.to_json())
     again = gym.make(spec)
     assert again.get_wrapper_attr("task") == "reacher_easy"
+    assert again.get_wrapper_attr("beta") == 0.5
+
+
+def test_specs_of_bonuses_and_held_actions_take_numpys_numbers():
+    env = gym.make("viper/dmc-cup_catch-v0", checkpoint=None)
+    env = HoldAction(BonusRewardWrapper(env, "rnd", beta=np.float32(0.1)), np.int64(2))
+    gym.envs.registration.EnvSpec.from_json(env.spec.to_json())
 
 
 @pytest.mark.parametrize(
@@ -183,6 +198,8 @@ def test_a_task_that_nothing_published_serves_wants_a_checkpoint_of_ones_own(mak
 def test_arguments_that_do_nothing_without_a_checkpoint_are_refused(make):
     with pytest.raises(TypeError, match="no use for bonus, observaton"):
         make("viper/dmc-cup_catch-v0", checkpoint=None, bonus="rnd", observaton="state")
+    with pytest.raises(TypeError, match="no use for revision"):
+        make("viper/dmc-cup_catch-v0", checkpoint=None, revision="main")
 
 
 def test_vector_episodes_may_be_cut_and_end_with_their_returns():

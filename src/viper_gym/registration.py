@@ -77,7 +77,7 @@ def make(
     from viper_gym.wrappers.hold import HoldAction, checked_hold
     from viper_gym.wrappers.single import ViperRewardWrapper
 
-    _refuse_without(checkpoint, reward)
+    _refuse_without(checkpoint, reward if revision is None else {**reward, "revision": revision})
     checked_hold(hold)  # before a simulator is open
     found = find_suite(suite)
     checkpoint = own_of(suite, task) if checkpoint == OWN else checkpoint
@@ -156,7 +156,7 @@ def make_vec(
         env_kwargs=env_kwargs,
         render_mode=render_mode,
     )
-    _refuse_without(checkpoint, reward)
+    _refuse_without(checkpoint, reward if revision is None else {**reward, "revision": revision})
     checked_hold(hold)  # before a simulator is open
     checkpoint = own_of(suite, task) if checkpoint == OWN else checkpoint
     maker: Any = bare

@@ -1,14 +1,18 @@
 """Real dm_control, real pixels."""
 
+import copy
 import gc
 import json
+import pickle
 import subprocess
 import sys
 import threading
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
+import viper_gym  # noqa: F401
 from viper_gym.data.episodes import Episode
 from viper_gym.envs.behaviours import BEHAVIOURS, Switch, plan_episode
 from viper_gym.envs.collect import collect, read_index
@@ -132,6 +136,30 @@ def test_the_whole_rail_is_in_the_picture():
             frame, *_ = env.step(np.array([side]))
         changed = np.abs(frame.astype(int) - background).max(-1) > 40
         assert changed[:, :8].any() or changed[:, -8:].any()
+
+
+def test_an_environment_that_has_drawn_can_be_copied_and_pickled():
+    env = gym.make("viper/dmc-cartpole_swingup-v0", device="cpu")
+    env.reset(seed=0)
+    action = np.ones(1, np.float32)
+    for _ in range(3):
+        env.step(action)
+    twins = [copy.deepcopy(env), pickle.loads(pickle.dumps(env))]
+    observation, reward, *_ = env.step(action)
+    for twin in twins:
+        again, paid, *_ = twin.step(action)
+        assert np.array_equal(observation, again) and paid == pytest.approx(reward, abs=1e-4)
+        twin.close()
+    env.close()
+
+
+@pytest.mark.parametrize(
+    "argument", [{"action_repeat": 2.5}, {"render_mode": "human"}, {"render_mode": "nonsense"}]
+)
+def test_what_cannot_be_made_is_said_at_once(argument):
+    with pytest.raises(ValueError, match=f"{next(iter(argument))} must be"):
+        DMCEnv("cup_catch", **argument)
+    assert DMCEnv("cup_catch", action_repeat=np.int64(4)).action_repeat == 4
 
 
 def test_unknown_names():

@@ -1,3 +1,4 @@
+import os
 import platform
 import subprocess
 import sys
@@ -22,6 +23,28 @@ def faults():
 keep_heap()
 faults()
 print(faults())
+"""
+
+FORKED = """
+import os, sys, time
+import numpy as np, torch
+from viper_gym.likelihood.reward_model import VideoRewardModel
+
+torch.set_num_threads(2)
+model = VideoRewardModel.from_pretrained("dmc", task="cup_catch", device="cpu", dtype="fp32")
+frames = np.random.default_rng(0).integers(0, 255, (1, 12, 64, 64, 3)).astype(np.uint8)
+here = model.log_prob(frames, "cup_catch")
+child = os.fork()
+if not child:
+    same = np.allclose(here, model.log_prob(frames, "cup_catch"), atol=1e-3)
+    os._exit(0 if same and torch.get_num_threads() == 1 else 1)
+for _ in range(600):
+    ended, status = os.waitpid(child, os.WNOHANG)
+    if ended:
+        sys.exit(os.waitstatus_to_exitcode(status))
+    time.sleep(0.1)
+os.kill(child, 9)
+sys.exit(2)
 """
 
 
@@ -50,3 +73,9 @@ def test_freed_buffers_are_kept_for_the_next_frame():
     done = subprocess.run(run, capture_output=True, text=True, check=True)
     # 61 440 pages are written to; without `keep_heap` 40 640 of them fault in six runs of ten
     assert int(done.stdout) < 1024
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="nothing forks here")
+def test_a_worker_that_is_forked_behind_a_reward_computes_the_same():
+    """PyTorch's threads do not survive a fork: 2 is for ever, 1 another number."""
+    assert subprocess.run([sys.executable, "-c", FORKED], check=False).returncode == 0

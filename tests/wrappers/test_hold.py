@@ -7,6 +7,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import viper_gym  # noqa: F401
 from dot_env import Dot, Solved
+from viper_gym.bonus.rnd import RND
 from viper_gym.errors import PreprocessingMismatch
 from viper_gym.wrappers.hold import HoldAction, HoldActionVector, _Parts
 from viper_gym.wrappers.single import ViperRewardWrapper
@@ -126,8 +127,25 @@ def test_every_frame_is_scored_while_an_action_is_held():
 
 
 def test_no_steps_at_all_are_refused():
-    with pytest.raises(ValueError, match="at least one step, got 0"):
+    with pytest.raises(ValueError, match="from 1 on, got 0"):
         HoldAction(Dot(), 0)
+
+
+@pytest.mark.parametrize("steps", [2.0, "2", None])
+def test_what_is_no_number_of_steps_is_refused(steps):
+    with pytest.raises(ValueError, match="whole number of steps from 1 on"):
+        HoldAction(Dot(), steps)
+
+
+def test_the_bonus_inside_held_actions_can_be_weighed_anew():
+    envs = gym.make_vec("viper/dmc-cup_catch-v0", 2, hold=2, bonus="rnd", device="cpu")
+    envs.beta = 0.0
+    assert envs.env.beta == envs.beta == 0.0 and isinstance(envs.bonus, RND)
+    envs.reset(seed=0)
+    *_, info = envs.step(envs.action_space.sample())
+    assert info["viper/bonus"].tolist() == [0.0, 0.0]
+    assert envs.reward_model is envs.env.reward_model
+    envs.close()
 
 
 def test_frames_that_are_further_apart_than_the_models_are_refused():

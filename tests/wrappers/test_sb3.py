@@ -6,6 +6,7 @@ import pytest
 from gymnasium.vector import SyncVectorEnv
 
 from conftest import CodedEnv, Ones, random_video_model, toy_bundle, with_offsets
+from viper_gym.errors import FrameMismatch
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.wrappers.single import ViperRewardWrapper
 from viper_gym.wrappers.vector import ViperVectorRewardWrapper
@@ -185,3 +186,20 @@ def test_frame_stack_observation_of_gymnasium_is_understood(model):
         env.reset()
     for _ in range(8):
         assert stacked.step(0)[1] == pytest.approx(plain.step(0)[1], abs=1e-5)
+
+
+def test_what_changes_pictures_inside_is_looked_for(model):
+    late = DummyVecEnv([lambda: gym.wrappers.DelayObservation(CodedEnv(9), 2)])
+    with pytest.warns(UserWarning, match="DelayObservation inside the reward"):
+        viper(late, model)
+
+    def grey(env: gym.Env) -> gym.Env:
+        return gym.wrappers.FrameStackObservation(gym.wrappers.GrayscaleObservation(env), 3)
+
+    with pytest.raises(FrameMismatch, match="FrameInInfo"):
+        viper(DummyVecEnv([lambda: grey(CodedEnv(9))]), model).reset()
+    plain, framed = (
+        rewards_of(viper(DummyVecEnv([lambda w=wrap: FrameInInfo(w(CodedEnv(9)))]), model))
+        for wrap in (lambda env: env, grey)
+    )
+    assert framed == pytest.approx(plain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Protocol
@@ -33,7 +34,8 @@ class DrawnEnv(gym.Env):
         action_repeat: control steps an action is held; the task's own by default.
 
     Raises:
-        ValueError: another kind of observation or render quality, or an action repeat below 1.
+        ValueError: another kind of observation, render mode or quality, or an action repeat that is
+            no whole number from 1 on.
     """
 
     _spec: Any = None
@@ -56,7 +58,13 @@ class DrawnEnv(gym.Env):
         self.view = view or spec.view
         if render_quality is not None:
             self.view = replace(self.view, render_quality=render_quality)
-        self.action_repeat = spec.action_repeat if action_repeat is None else action_repeat
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode must be 'rgb_array' or None, got {render_mode!r}")
+        repeat = spec.action_repeat if action_repeat is None else action_repeat
+        try:
+            self.action_repeat = operator.index(repeat)
+        except TypeError:
+            raise ValueError(f"action_repeat must be a whole number, got {repeat!r}") from None
         if self.action_repeat < 1:
             raise ValueError(f"action_repeat must be at least 1, got {self.action_repeat}")
 

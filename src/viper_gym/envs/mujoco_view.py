@@ -141,6 +141,11 @@ class SceneRenderer:
         self._renderer: Any = None
         configure_rendering(model, view)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy draws with a renderer of its own, which it makes at its first frame."""
+        unlike = ("_camera", "_shown")
+        return {k: v for k, v in vars(self).items() if k not in unlike} | {"_renderer": None}
+
     def frame(self, data: Any) -> np.ndarray:
         """uint8 (H, W, 3), a fresh array.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 from contextlib import AbstractContextManager
+from functools import cache, partial
 from typing import TypeVar
 
 import numpy as np
@@ -31,6 +33,17 @@ def keep_heap() -> None:
     MALLOC_MMAP_THRESHOLD_ or MALLOC_TRIM_THRESHOLD_ are set.
     """
     torch.empty(_BLOCK, dtype=torch.uint8, device="cpu")  # freed at once, and never touched
+
+
+@cache
+def one_thread_in_forks() -> None:
+    """Let processes that are forked from this one compute with one thread each.
+
+    PyTorch's threads do not survive a fork, and whoever waits for them there waits for ever:
+    `AsyncVectorEnv` forks by default, maybe behind a reward that was computed here.
+    """
+    if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+        os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

@@ -28,6 +28,7 @@ from viper_gym.likelihood.precision import (
     cast_for_inference,
     finite,
     keep_heap,
+    one_thread_in_forks,
     resolve_device,
     resolve_dtype,
 )
@@ -74,6 +75,7 @@ class VideoRewardModel:
         self.device = resolve_device(device)
         if self.device.type == "cpu":
             keep_heap()
+            one_thread_in_forks()
         self.dtype = resolve_dtype(dtype, self.device)
         self._policy = policy
         self.bundle = bundle

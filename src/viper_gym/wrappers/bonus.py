@@ -55,14 +55,15 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         task_reward_weight: float = 1.0,
     ):
         check_bonus(bonus)
+        beta = finite("beta", beta)
+        weight = finite("task_reward_weight", task_reward_weight)
         gym.utils.RecordConstructorArgs.__init__(
-            self, bonus=name_of(bonus), beta=beta, task_reward_weight=task_reward_weight
+            self, bonus=name_of(bonus), beta=beta, task_reward_weight=weight
         )
         refuse_autoreset(env)
         gym.Wrapper.__init__(self, env)
         self._chosen = bonus
-        self.beta = finite("beta", beta)
-        self._task_reward_weight = finite("task_reward_weight", task_reward_weight)
+        self.beta, self._task_reward_weight = beta, weight
         self._newest = None if is_grey(env) else newest_frame(env.observation_space)
         self._explorer: Explorer | None = None
         self._task_return = 0.0

@@ -37,8 +37,9 @@ def newest_frame(space: gym.Space[Any]) -> Newest | None:
 
     Frame stacks hold the newest frame last, as `FrameStackObservation`, `VecFrameStack` and
     ale-py's vector environments do. Understood are uint8 boxes
-    (H, W, 3k), (3k, H, W), (k, H, W, 3) and (k, 3, H, W) with H = W. Three grey pictures in a
-    stack look like one of three colours: give grey environments `FrameInInfo`.
+    (H, W, 3k), (3k, H, W), (k, H, W, 3) and (k, 3, H, W); channels are fewer than H and W, unless
+    H = W. Three grey pictures in a stack look like one of three colours: give grey environments
+    `FrameInInfo`.
 
     Returns:
         A function (…, *space.shape) -> uint8 (…, H, W, 3), a view; None if the observations
@@ -51,11 +52,15 @@ def newest_frame(space: gym.Space[Any]) -> Newest | None:
         return _last_of_stack
     if len(shape) == 4 and shape[1] == 3:
         return _last_of_stack_channels_first
-    if len(shape) == 3 and shape[2] % 3 == 0 and (shape[2] == 3 or shape[0] == shape[1]):
+    if len(shape) == 3 and _are_channels(shape[2], shape[:2]):
         return _last_channels
-    if len(shape) == 3 and shape[0] % 3 == 0 and shape[1] == shape[2]:
+    if len(shape) == 3 and _are_channels(shape[0], shape[1:]):
         return _last_channels_first
     return None
+
+
+def _are_channels(number: int, sides: tuple[int, ...]) -> bool:
+    return number % 3 == 0 and (number < min(sides) or number == 3 or sides[0] == sides[1])
 
 
 def rendered_frame(env: gym.Env[Any, Any]) -> np.ndarray:
@@ -123,6 +128,20 @@ def warn_of_late_pictures(env: gym.Env[Any, Any]) -> None:
                 "use viper_gym.wrappers.hold.HoldAction there",
                 stacklevel=4,
             )
+
+
+def warn_of_foreign_contexts(env: gym.Env[Any, Any]) -> None:
+    """Of one environment of several that draw inside, where `take_context_back` cannot help."""
+    layers = list(_layers(env))
+    drawn = any(isinstance(layer, gym.wrappers.AddRenderObservation) for layer in layers)
+    mended = any(isinstance(layer, FrameInInfo) for layer in layers)
+    if drawn and not mended and hasattr(env.unwrapped, "mujoco_renderer"):
+        warnings.warn(
+            "AddRenderObservation around Gymnasium's MuJoCo environments draws in whichever OpenGL "
+            "context is current: with several of them pictures may be black. Make them with "
+            "wrappers=[viper_gym.wrappers.frames.FrameInInfo], which makes it draw in its own",
+            stacklevel=4,
+        )
 
 
 def warn_of_reuse(how: str) -> None:

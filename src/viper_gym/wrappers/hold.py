@@ -6,13 +6,15 @@ often than that still has every one of those frames scored.
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
-from viper_gym.types import STEP_INFO, SUCCESS_INFO
+from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.types import STEP_INFO, SUCCESS_INFO, Bonus
 from viper_gym.wrappers.vector import said_of_frames
 from viper_gym.wrappers.vector_frames import autoreset_mode
 
@@ -29,13 +31,13 @@ class HoldAction(gym.Wrapper, gym.utils.RecordConstructorArgs):
         steps: of `env`, at least 1.
 
     Raises:
-        ValueError: fewer than one step.
+        ValueError: fewer than one step, or no whole number.
     """
 
     def __init__(self, env: gym.Env[Any, Any], steps: int):
-        gym.utils.RecordConstructorArgs.__init__(self, steps=steps)
-        gym.Wrapper.__init__(self, env)
         self._steps = checked_hold(steps)
+        gym.utils.RecordConstructorArgs.__init__(self, steps=self._steps)
+        gym.Wrapper.__init__(self, env)
 
     @property
     def preprocessing(self) -> dict[str, Any] | None:
@@ -68,6 +70,30 @@ class HoldActionVector(VectorWrapper):
         self._resets_next = mode == AutoresetMode.NEXT_STEP
         self._resets_at_once = mode == AutoresetMode.SAME_STEP
         self._over = np.zeros(env.num_envs, bool)
+
+    @property
+    def beta(self) -> float:
+        """Weight of the exploration bonus inside; may be set between steps."""
+        return self._reward.beta
+
+    @beta.setter
+    def beta(self, value: float) -> None:
+        self._reward.beta = value
+
+    @property
+    def bonus(self) -> Bonus | None:
+        """The exploration bonus inside."""
+        return self._reward.bonus
+
+    @property
+    def reward_model(self) -> VideoRewardModel:
+        """The video model inside."""
+        return self._reward.reward_model
+
+    @property
+    def _reward(self) -> Any:
+        """The wrapper that pays: vector wrappers do not pass on what they have not themselves."""
+        return self.env
 
     @property
     def preprocessing(self) -> list[dict[str, Any] | None]:
@@ -143,8 +169,12 @@ def checked_hold(steps: int) -> int:
     """The steps.
 
     Raises:
-        ValueError: less than one.
+        ValueError: less than one, or no whole number.
     """
-    if steps < 1:
-        raise ValueError(f"an action is held for at least one step, got {steps}")
-    return steps
+    try:
+        number = operator.index(steps)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"an action is held for a whole number of steps from 1 on, got {steps!r}")
+    return number

@@ -23,7 +23,14 @@ from viper_gym.types import (
     STEP_INFO,
     Bonus,
 )
-from viper_gym.wrappers.frames import INFO_FRAME, FrameInInfo, newest_frame, warn_of_reuse
+from viper_gym.wrappers.frames import (
+    INFO_FRAME,
+    FrameInInfo,
+    is_grey,
+    newest_frame,
+    warn_of_late_pictures,
+    warn_of_reuse,
+)
 from viper_gym.wrappers.scoring import RewardOptions, ScoredByVideo, Scorer, refuse_scored
 
 require("stable_baselines3", extra="sb3")  # a better error than the import's own
@@ -97,7 +104,11 @@ class ViperVecEnvWrapper(ScoredByVideo, VecEnvWrapper):
             revision, device, dtype, reward_scale, reward_clip, bonus, beta, task_reward_weight
         )
         self._scorer = Scorer(checkpoint, task, _said(venv), options, venv.action_space)
-        self._newest = newest_frame(venv.observation_space)
+        ones = getattr(venv.unwrapped, "envs", ())
+        for one in ones[:1]:
+            warn_of_late_pictures(one)
+        grey = any(is_grey(one) for one in ones)
+        self._newest = None if grey else newest_frame(venv.observation_space)
         self._warned = False
 
     def reset(self) -> VecEnvObs:
@@ -164,7 +175,8 @@ class ViperVecEnvWrapper(ScoredByVideo, VecEnvWrapper):
             raise FrameMismatch(
                 f"the observations are no RGB images and environments {missing} give no "
                 f"info['{INFO_FRAME}']: make them with wrapper_class=FrameInInfo "
-                "(viper_gym.wrappers.sb3) and render_mode='rgb_array'"
+                "(viper_gym.wrappers.sb3) and render_mode='rgb_array', outside of wrappers that "
+                "return infos of their own (such as FireResetEnv)"
             )
         return np.stack([info[INFO_FRAME] for info in infos])
 

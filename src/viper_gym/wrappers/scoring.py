@@ -19,6 +19,7 @@ from viper_gym.checkpoints.index import unknown_task
 from viper_gym.checkpoints.resolve import resolve
 from viper_gym.errors import finite
 from viper_gym.likelihood.frame_stream import FrameStream
+from viper_gym.likelihood.precision import resolve_dtype
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import Clip, RewardScale, ScaleKind, check_scale, checked_bounds
 from viper_gym.likelihood.shared import shared_reward_model
@@ -48,6 +49,7 @@ class RewardOptions:
         clip = self.reward_clip
         if clip is not None and not isinstance(clip, str):
             object.__setattr__(self, "reward_clip", checked_bounds(clip))
+        resolve_dtype(self.dtype, torch.device("cpu"))  # raises; where it runs is not known yet
 
 
 class Scorer:
@@ -305,4 +307,10 @@ def recorded_arguments(
         checkpoint = (said and checkpoint.source) or type(checkpoint).__name__
     if isinstance(checkpoint, Path):
         checkpoint = checkpoint.absolute()  # its bare name may be an alias
-    return {**told, "checkpoint": str(checkpoint), "bonus": name_of(options.bonus)}
+    clip = options.reward_clip
+    return {
+        **told,
+        "reward_clip": list(clip) if isinstance(clip, tuple) else clip,  # as JSON gives it back
+        "checkpoint": str(checkpoint),
+        "bonus": name_of(options.bonus),
+    }

@@ -88,7 +88,7 @@ class ViperVectorRewardWrapper(ScoredByVideo, VectorWrapper):
         if options and "reset_mask" in options:  # read first: the environment pops it
             mask = np.array(options["reset_mask"], bool)
         observations, info = self.env.reset(seed=seed, options=options)
-        self._scorer.reset(mask, self._seen.at_reset(observations, info)[mask])
+        self._scorer.reset(mask, self._seen.at_reset(observations, info, mask)[mask])
         info = without_frames(info)
         self._over &= ~mask
         return observations, info

@@ -71,7 +71,7 @@ class BonusVectorRewardWrapper(VectorWrapper):
         if options and "reset_mask" in options:  # read first: the environment pops it
             mask = np.array(options["reset_mask"], bool)
         observations, info = self.env.reset(seed=seed, options=options)
-        frames = self._seen.at_reset(observations, info)
+        frames = self._seen.at_reset(observations, info, mask)
         if self._explorer is None:  # only now is the size of rendered frames known
             height, width = frames.shape[1:3]
             space = self.env.single_action_space

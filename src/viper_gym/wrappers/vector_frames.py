@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from viper_gym.wrappers.frames import (
     newest_frame,
     refuse_autoreset,
     rendered_frame,
+    warn_of_foreign_contexts,
     warn_of_late_pictures,
     warn_of_reuse,
 )
@@ -24,11 +26,14 @@ class VectorFrames:
 
     They are the `info["viper/frame"]` of `FrameInInfo` where the environments have it, else the
     observations where these are uint8 RGB images or stacks of them, else `render()` of the vector
-    environment (a tuple of frames).
+    environment (a tuple of frames). Within another reward, they are those that it took.
 
     Args:
         env: the vector environment.
     """
+
+    latest: tuple[np.ndarray, np.ndarray]
+    """what the last call returned; of a reset the frames twice"""
 
     def __init__(self, env: VectorEnv):
         self._env = env
@@ -38,13 +43,21 @@ class VectorFrames:
         self._newest = None if grey else newest_frame(env.single_observation_space)
         self.mode = autoreset_mode(env)
         self._warned = False
+        self._within = _frames_taken_within(env)
         for one in ones:
             refuse_autoreset(one)
         for one in ones[:1]:
             warn_of_late_pictures(one)
+            if len(ones) > 1:
+                warn_of_foreign_contexts(one)
 
-    def at_reset(self, observations: Any, info: dict[str, Any]) -> np.ndarray:
+    def at_reset(
+        self, observations: Any, info: dict[str, Any], mask: np.ndarray | None = None
+    ) -> np.ndarray:
         """uint8 (n, H, W, 3).
+
+        Args:
+            mask: bool (n,), which environments were reset; None: all. Others' frames may be none.
 
         Raises:
             FrameMismatch: there are no frames, or they come from `render()` while environments
@@ -52,13 +65,22 @@ class VectorFrames:
         """
         if not isinstance(info, dict):
             raise TypeError("infos are a list: put DictInfoToList outside of this wrapper")
+        if self._within is not None:
+            return self._within.latest[1]
+        frames = self._at_reset(observations, info, mask)
+        self.latest = (frames, frames)
+        return frames
+
+    def _at_reset(
+        self, observations: Any, info: dict[str, Any], mask: np.ndarray | None
+    ) -> np.ndarray:
         if self._newest is None and self.mode == AutoresetMode.SAME_STEP and INFO_FRAME not in info:
             raise FrameMismatch(
                 "frames come from render(), and environments that reset in the same step hide "
                 "their last frame: make them with wrappers=[viper_gym.wrappers.frames."
                 "FrameInInfo], use autoreset_mode NEXT_STEP, or observe pixels"
             )
-        return self._frames(observations, info)
+        return self._frames(observations, info, mask)
 
     def at_step(
         self, observations: Any, info: dict[str, Any], over: np.ndarray
@@ -73,32 +95,43 @@ class VectorFrames:
         Raises:
             FrameMismatch: there are no frames.
         """
-        frames = self._frames(observations, info)
+        if self._within is not None:
+            return self._within.latest
+        shown = frames = self._frames(observations, info)
         if self.mode == AutoresetMode.SAME_STEP and over.any():
-            return self._with_last_frames(frames, np.flatnonzero(over), info), frames
-        return frames, frames
+            shown = self._with_last_frames(frames, np.flatnonzero(over), info)
+        self.latest = (shown, frames)
+        return self.latest
 
     def _with_last_frames(
         self, frames: np.ndarray, over: np.ndarray, info: dict[str, Any]
     ) -> np.ndarray:
         """`frames`, but of the environments `over` the last frame and not the next first one."""
-        shown = frames.copy()
-        inside = info.get("final_info", {}).get(INFO_FRAME)
+        shown, final = frames.copy(), info.get("final_info", {})
+        inside = _told(final, len(frames))
+        if self._newest is None and not inside[over].all():
+            raise _lost_on_the_way(over[~inside[over]])
         for i in over:
-            if inside is not None:
-                shown[i] = inside[i]
+            if inside[i]:
+                shown[i] = final[INFO_FRAME][i]
             else:
                 shown[i] = self._newest(info["final_obs"][i])  # type: ignore[misc]
-        same = [np.array_equal(shown[i], frames[i]) for i in over]
-        if inside is None and not self._warned and any(same):
+        same = [np.array_equal(shown[i], frames[i]) for i in over if not inside[i]]
+        if not self._warned and any(same):
             self._warned = True
             warn_of_reuse("wrappers=[viper_gym.wrappers.frames.FrameInInfo]")
         return shown
 
-    def _frames(self, observations: Any, info: dict[str, Any]) -> np.ndarray:
+    def _frames(
+        self, observations: Any, info: dict[str, Any], mask: np.ndarray | None = None
+    ) -> np.ndarray:
         """uint8 (n, H, W, 3)."""
         if INFO_FRAME in info:
-            return np.asarray(info[INFO_FRAME])
+            told = _told(info, self._env.num_envs)
+            if told[slice(None) if mask is None else mask].all():
+                return np.asarray(info[INFO_FRAME])
+            if self._newest is None:
+                raise _lost_on_the_way(np.flatnonzero(~told))
         if self._newest is not None:
             return self._newest(np.asarray(observations))
         if (inner := _drawn_in_turn(self._env)) is not None:  # each in its own OpenGL context
@@ -127,10 +160,47 @@ def _drawn_in_turn(env: VectorEnv) -> SyncVectorEnv | None:
     return None
 
 
+def _told(info: dict[str, Any], n: int) -> np.ndarray:
+    """bool (n,): whose info has a frame; the array has zeros for the others."""
+    if INFO_FRAME not in info:
+        return np.zeros(n, bool)
+    return np.asarray(info.get(f"_{INFO_FRAME}", np.ones(n)), bool)
+
+
+def _lost_on_the_way(environments: np.ndarray) -> FrameMismatch:
+    return FrameMismatch(
+        f"environments {environments.tolist()} give no info['{INFO_FRAME}'], though there is a "
+        "FrameInInfo: put it outside of wrappers that return infos of their own (such as "
+        "Stable-Baselines3's FireResetEnv), and around every environment"
+    )
+
+
+def _frames_taken_within(env: Any) -> VectorFrames | None:
+    """Those of a reward inside, which keeps them to itself: infos come without."""
+    while isinstance(env, VectorWrapper):
+        seen = getattr(env, "_seen", None)
+        if isinstance(seen, VectorFrames):
+            return seen
+        env = env.env
+    return None
+
+
 def autoreset_mode(env: VectorEnv) -> AutoresetMode:
-    """When environments that are over begin anew; NEXT_STEP where nothing is said."""
-    mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
-    return getattr(env.unwrapped, "autoreset_mode", mode)
+    """When environments that are over begin anew; NEXT_STEP, with a warning, where nothing is said.
+
+    Raises:
+        ValueError: something else is said.
+    """
+    told = getattr(env.unwrapped, "autoreset_mode", env.metadata.get("autoreset_mode"))
+    if told is None:
+        warnings.warn(
+            f"{type(env.unwrapped).__name__} does not say when environments that are over begin "
+            "anew (metadata['autoreset_mode']): NEXT_STEP is assumed. If it is another, windows "
+            "cross episodes",
+            stacklevel=4,
+        )
+        return AutoresetMode.NEXT_STEP
+    return AutoresetMode(told)
 
 
 def without_frames(info: dict[str, Any]) -> dict[str, Any]:

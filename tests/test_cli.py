@@ -172,7 +172,7 @@ def test_bad_input_is_one_named_error(tmp_path):
         ("train", "tokenizer", "--steps", "0"): "steps: expected more than 0, got 0",
         ("train", "tokenizer", "--batch-size", "0"): "batch_size: expected more than 0, got 0",
         ("train", "video-model", "--max-minutes", "0"): "max_minutes: expected more than 0",
-        ("train", "agent", "--env-kwargs", "hold", "0"): "held for at least one step, got 0",
+        ("train", "agent", "--env-kwargs", "hold", "0"): "whole number of steps from 1 on, got 0",
         ("collect", "--episodes", "0"): "episodes: expected more than 0, got 0",
         ("collect", "--workers", "-1"): "workers: expected processes",
         ("collect", "--tasks", "swingup"): "UnknownTask",

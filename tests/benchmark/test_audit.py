@@ -22,7 +22,13 @@ from viper_gym.benchmark.calibration import (
     with_bounds,
 )
 from viper_gym.benchmark.metrics import gap_in_deviations, share_of_pairs, spearman
-from viper_gym.benchmark.report import run_audit, table, with_evaluation
+from viper_gym.benchmark.report import (
+    folder_source,
+    run_audit,
+    table,
+    with_agents,
+    with_evaluation,
+)
 from viper_gym.benchmark.still import still_episodes, success_limit
 from viper_gym.benchmark.suite_episodes import AUDIT_SEED, AUDIT_SEEDS, unreachable
 from viper_gym.benchmark.task_audit import TaskAudit, summary, verdict
@@ -94,6 +100,26 @@ def test_experts_of_negative_returns_are_counted_from_the_worst(episodes):
     assert audit.successful_cheap == {"zero": 1}
     assert success_limit(10.0, -5.0) == 5.0  # a task whose experts get more than 0, as ever
     assert success_limit(-2.0, -10.0) == -6.0
+
+
+def test_one_disaster_makes_nothing_else_a_success(episodes):
+    returns = {"expert": 1.0, "random": -0.2, "zero": 0.0}
+    for name, value in returns.items():
+        episodes[name] = [
+            Episode(e.frames, np.full(len(e.frames) - 1, value, np.float32)) for e in episodes[name]
+        ]
+    calm = still_episodes(episodes)
+    fell = episodes["random"][0]
+    fell.rewards[-1] = -1000.0
+    assert {k: len(v) for k, v in still_episodes(episodes).items()} == {
+        k: len(v) for k, v in calm.items()
+    }
+    audit, _ = audit_task(brightness_model(), "a", episodes, cheap=("zero", "random"))
+    assert audit.successful_cheap == {"zero": 0, "random": 0} and audit.failed_experts == 0
+    failed = [Episode(e.frames, e.rewards * 0) for e in episodes["expert"][:2]]
+    episodes["expert"] = [*episodes["expert"][:4], *failed]
+    audit, _ = audit_task(brightness_model(), "a", episodes, cheap=("zero", "random"))
+    assert audit.failed_experts == 2
 
 
 def test_the_task_is_done_half_way_from_those_who_do_not_try_to_experts(episodes):
@@ -261,6 +287,11 @@ def test_bounds_are_those_that_rank_graded_rollouts():
     assert ladder_bounds(rewards, returns) == (0.0, 0.5)
     assert ladder_bounds(rewards[1:], np.array([0, 1.2, 3.0, 2.4])) == (0.0, 1.5)  # as it is
     assert ladder_bounds(rewards, np.full(5, np.nan)) is None
+    # an agent is paid sums: whoever goes on longer earns more, though a little less a step
+    longer = [np.full(k, 1.2 - 0.01 * k) for k in (20, 30, 40, 50, 60)]
+    floor, ceiling = ladder_bounds(longer, np.arange(5.0))
+    paid = [r.clip(floor, ceiling).sum() for r in longer]
+    assert paid == sorted(paid)
     assert ladder_bounds(rewards, np.zeros(5)) is None
     assert ladder_bounds([], np.array([])) is None
 
@@ -354,6 +385,40 @@ def test_tasks_that_nothing_is_recorded_of_are_left_out_or_refused_at_once(tmp_p
     assert after["tasks"]["b"]["spearman"] == 0.25 and after["tasks"]["a"]["episodes"]["zero"]
     made = f"viper-gym evaluate --checkpoint {folder} --episodes {own} --write --tasks a"
     assert after["command"] == f"audit B --tasks b && {made}"
+
+
+def test_folders_of_other_names_change_no_figure(tmp_path, episodes, caplog):
+    config = brightness_model().config
+    source = folder_source(tmp_path, config)
+    for name in ("expert", "zero", "random"):
+        for i, episode in enumerate(episodes[name]):
+            episode.save(tmp_path / "a" / name / f"{i}.npz")
+    before = source("a")
+    for i in range(8):
+        frames = np.full_like(episodes["zero"][0].frames, 255)
+        Episode(frames, np.full(len(frames) - 1, -100.0)).save(
+            tmp_path / "a/old policy" / f"{i}.npz"
+        )
+    assert source("a").keys() == before.keys() == {"expert", "zero", "random"}
+    assert caplog.messages == [m for m in caplog.messages if "nothing is made of old policy" in m]
+
+
+def test_videos_of_another_size_than_those_of_training_are_warned_of(tmp_path, episodes, caplog):
+    model = brightness_model()
+    size = model.image_size
+    large = np.repeat(np.repeat(episodes["expert"][0].frames, 2, 1), 2, 2)
+    Episode(large).save(tmp_path / "own/a/expert/0.npz")
+    Episode(large).save(tmp_path / "agents/a/0.npz")
+    source = folder_source(tmp_path / "own", model.config)
+    with_agents(source, tmp_path / "agents", model.config)("a")
+    warned = (
+        f"frames of ({2 * size}, {2 * size}), those that the model was trained on have ({size}, "
+    )
+    assert [warned in m for m in caplog.messages] == [True, True]
+    caplog.clear()
+    resized = {"a": {"resized_from": [2 * size, 2 * size]}}
+    folder_source(tmp_path / "own", replace(model.config, preprocessing=resized))("a")
+    assert not caplog.messages
 
 
 def test_what_is_told_of_earlier_bundles_stays_while_others_are_audited(episodes, tmp_path):
@@ -587,6 +652,10 @@ def test_figures_of_other_tasks_stay_with_the_commands_that_made_them():
     assert stored(elsewhere, "a", command="audit C").evaluation["command"] == "audit C --tasks a b"
     free = stored(replace(config, evaluation={**both.evaluation, "command": "it's mine"}), "b")
     assert free.evaluation["command"] == "it's mine --tasks a && audit B --tasks b"
+    spaced = with_evaluation(replace(config, evaluation={}), {"tür auf": audits["a"]}, "B", ("x",))
+    assert spaced.evaluation["command"] == "B --tasks 'tür auf'"
+    more = with_evaluation(spaced, {"tür zu": audits["b"]}, "B", ("x",))
+    assert more.evaluation["command"] == "B --tasks 'tür auf' 'tür zu'"
     named = "audit --checkpoint {} --write"  # however the one checkpoint is called
     once = stored(replace(config, evaluation={}), "a", command=named.format("runs/b"))
     twice = stored(once, "b", command=named.format("'/my runs/b'"))

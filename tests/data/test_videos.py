@@ -1,19 +1,21 @@
+from fractions import Fraction
+
 import av
 import numpy as np
 import pytest
 from PIL import Image
 
 from viper_gym.data import videos
+from viper_gym.data.altered_windows import replace_context, show_any_code
 from viper_gym.data.clips import (
     FrameSampler,
     WindowSampler,
     beginnings,
     empty_codes,
     hold_end,
-    replace_context,
-    show_any_code,
     skip_beginnings,
     split_episodes,
+    with_play,
 )
 from viper_gym.data.episodes import Episode
 from viper_gym.data.videos import find_videos, load_folder, read_video
@@ -104,6 +106,62 @@ def test_gif_is_read_and_resized(tmp_path):
     images[0].save(tmp_path / "v.gif", save_all=True, append_images=images[1:])
     video = read_video(tmp_path / "v.gif", 32)
     assert video.frames.shape == (4, 32, 32, 3) and video.meta["resized_from"] == [40, 60]
+
+
+def test_rest_that_a_gif_leaves_out_is_read(tmp_path):
+    """Pillow makes one long picture of those that do not change."""
+    images = [Image.fromarray(np.full((16, 16, 3), 9 * min(i, 20), np.uint8)) for i in range(51)]
+    images[0].save(tmp_path / "v.gif", save_all=True, append_images=images[1:], duration=50)
+    assert Image.open(tmp_path / "v.gif").n_frames == 21
+    shown = read_video(tmp_path / "v.gif").frames
+    assert len(shown) == 51
+    assert (np.abs(shown.mean((1, 2, 3)) - 9 * np.minimum(np.arange(51), 20)) < 5).all()
+
+
+def test_a_gap_in_a_movie_is_rest(tmp_path):
+    video, begins = frames(10), [0, 1, 2, 3, 10, 11, 12, 13, 14, 15]
+    with av.open(str(tmp_path / "v.mp4"), "w") as container:
+        stream = container.add_stream("libx264rgb", rate=20, options={"crf": "0"})
+        stream.width = stream.height = 32
+        stream.pix_fmt = "rgb24"
+        for picture, begin in zip(video, begins, strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = begin, Fraction(1, 20)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    shown = read_video(tmp_path / "v.mp4").frames
+    assert np.array_equal(shown, video[[0, 1, 2, *[3] * 7, 4, 5, 6, 7, 8, 9]])
+
+
+def test_a_broken_picture_is_named(tmp_path):
+    for i in range(3):
+        Image.fromarray(frames(1)[0]).save(tmp_path / f"{i}.png")
+    whole = bytearray((tmp_path / "1.png").read_bytes())
+    at = whole.index(b"IDAT")
+    whole[at - 4 : at] = (10).to_bytes(4, "big")  # a chunk that ends where none begins
+    (tmp_path / "1.png").write_bytes(whole)
+    with pytest.raises(VideoDataError, match=r"1\.png: not a readable picture"):
+        read_video(tmp_path)
+
+
+def test_what_held_out_experts_leave_behind_is_held_out_of_play():
+    def videos(n: int, offset: int) -> list[np.ndarray]:
+        return [np.full((30, 1, 1), offset + i) for i in range(n)]
+
+    experts = split_episodes({"a": videos(20, 0), "b": videos(20, 100)})
+    play = split_episodes({"a (play)": videos(24, 200), "b (play)": videos(10, 300)})
+    both = with_play(experts, play, last_frames=10, least=15)
+    assert list(both.train) == list(both.held_out) == ["a", "b", "a (play)", "b (play)"]
+    for task, number in (("a", 44), ("b", 30)):
+        parts = {}
+        for name, part in (("train", both.train), ("held out", both.held_out)):
+            skilled = {int(v[0, 0, 0]) for v in part[task]}
+            left = {int(v[0, 0, 0]) for v in part[f"{task} (play)"]}
+            assert {n for n in left if n < 200} == skilled
+            assert all(len(v) in (20, 30) for v in part[f"{task} (play)"])
+            parts[name] = left
+        assert len(parts["train"] | parts["held out"]) == number
+        assert not parts["train"] & parts["held out"]
 
 
 def test_pictures_of_sixteen_bits_are_scaled(tmp_path):

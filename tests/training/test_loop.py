@@ -13,6 +13,7 @@ from rich.console import Console
 from viper_gym.errors import TrainingError
 from viper_gym.progress import progress_bar
 from viper_gym.training.loop import Loop, LoopConfig, make_accelerator, precision_of
+from viper_gym.training.tokenizer import TokenizerTraining
 from viper_gym.training.video_model import VideoModelTraining
 
 
@@ -202,5 +203,11 @@ def test_settings_out_of_range_are_named(tmp_path):
         config(tmp_path, seed=-1)
     with pytest.raises(TrainingError, match=r"frozen_context: expected 0 to 1, got 1\.5"):
         VideoModelTraining(frozen_context=1.5)
+    with pytest.raises(TrainingError, match="checkpoint_minutes: expected 0 or more, got -1"):
+        LoopConfig(checkpoint_minutes=-1)
+    with pytest.raises(TrainingError, match="weight_decay: expected 0 or more, got -3"):
+        VideoModelTraining(weight_decay=-3)
+    with pytest.raises(TrainingError, match="foreground_weight: expected 0 or more, got -3"):
+        TokenizerTraining(foreground_weight=-3)
     with pytest.raises(TrainingError, match="last_frames: expected 0 to inf, got -5"):
         VideoModelTraining(last_frames=-5)

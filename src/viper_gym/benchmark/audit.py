@@ -94,8 +94,7 @@ def audit_task(
     scored = score_episodes(model, task, episodes, on_episode)
     counts = {k: len(v) for k, v in scored.items()}
     audit = TaskAudit(task, episodes=counts, unreachable=unreachable)
-    returns = [s.episode.task_return for items in scored.values() for s in items]
-    worst = min((r for r in returns if np.isfinite(r)), default=np.nan)
+    worst = _worst(scored)
     unskilled = _unskilled(scored)
     experts = scored["expert"] = _only_successes(scored["expert"], worst, unskilled)
     audit.failed_experts = audit.episodes["expert"] - len(experts)
@@ -122,7 +121,7 @@ def audit_task(
         audit.spearman_success = spearman(_means(scored["graded"]), np.array(solved, float))
         if model.is_calibrated(task):
             paid = [
-                model.scaled(s.log_prob, task, clip="calibrated").mean() for s in scored["graded"]
+                model.scaled(s.log_prob, task, clip="calibrated").sum() for s in scored["graded"]
             ]
             audit.spearman_clipped = spearman(np.array(paid), worth(scored["graded"]))
     _against_cheap(audit, scored, cheap, limit)
@@ -160,6 +159,17 @@ def _unskilled(scored: dict[str, list[Scored]]) -> float:
     tried = [scored[name] for name in ("zero", "small", "constant", "random") if name in scored]
     means = [float(np.mean([s.episode.task_return for s in items])) for items in tried if items]
     return max((m for m in means if np.isfinite(m)), default=float("nan"))
+
+
+def _worst(scored: dict[str, list[Scored]]) -> float:
+    """The worst mean return of a behaviour (one disaster would make all else a success); NaN if
+    none is known."""
+    means = [
+        float(np.mean(known))
+        for items in scored.values()
+        if (known := [r for s in items if np.isfinite(r := s.episode.task_return)])
+    ]
+    return min(means, default=float("nan"))
 
 
 def _only_successes(experts: list[Scored], worst: float, unskilled: float) -> list[Scored]:

@@ -125,7 +125,7 @@ def with_bounds(config: BundleConfig, task: str, graded: list[Scored]) -> Bundle
 
 
 def ladder_bounds(rewards: list[np.ndarray], returns: np.ndarray) -> tuple[float, float] | None:
-    """Bounds of the scaled reward between which its means rank graded rollouts best.
+    """Bounds of the scaled reward between which its sums rank graded rollouts best.
 
     Of bounds that are alike the highest floor and then the highest ceiling. No floor is below
     `LOWEST_FLOOR`, whatever it ranks: agents rarely learned there (docs/decisions.md, "Scale and
@@ -140,7 +140,7 @@ def ladder_bounds(rewards: list[np.ndarray], returns: np.ndarray) -> tuple[float
     """
     ranked = {
         (floor, ceiling): spearman(
-            np.array([r.clip(floor, ceiling).mean() for r in rewards]), returns
+            np.array([r.clip(floor, ceiling).sum() for r in rewards]), returns
         )
         for floor in FLOORS
         for ceiling in CEILINGS

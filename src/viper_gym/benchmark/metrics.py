@@ -27,5 +27,7 @@ def spearman(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def gap_in_deviations(expert: np.ndarray, other: np.ndarray) -> float:
-    """(mean expert - mean other) in standard deviations of the expert's episodes."""
+    """(mean expert - mean other) in standard deviations of the expert's episodes; NaN of one."""
+    if len(expert) < 2:
+        return float("nan")
     return float((expert.mean() - other.mean()) / max(float(expert.std(ddof=1)), 1e-12))

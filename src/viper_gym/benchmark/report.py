@@ -22,6 +22,7 @@ from viper_gym.data.episodes import Episode
 from viper_gym.data.videos import find_videos, natural_key, read_video, warn_of_lossy
 from viper_gym.errors import VideoDataError, ViperGymError
 from viper_gym.likelihood.reward_model import VideoRewardModel
+from viper_gym.types import RESIZED
 
 logger = logging.getLogger("viper_gym")
 
@@ -31,32 +32,47 @@ NAMED, AND = " --tasks ", " && "  # in the command that is stored with figures
 EpisodeSource = Callable[[str], Episodes]  # task -> behaviour -> episodes
 
 
-def folder_source(folder: Path, image_size: int) -> EpisodeSource:
+def folder_source(folder: Path, config: BundleConfig) -> EpisodeSource:
     """Episodes of the user's own: `folder/<task>/<behaviour>/…` in any video format.
 
-    Only `expert` is needed. Task returns are known for npz files with `rewards`. Behaviours of
-    names that no figure is made of are warned of.
+    Only `expert` is needed. Videos of another size than those of training are warned of. Task
+    returns are known for npz files with `rewards`. Behaviours of names that no figure is made of
+    are left out, with a warning.
     """
 
     def source(task: str) -> Episodes:
         root = folder / task
         behaviours = sorted((p for p in root.glob("*") if p.is_dir()), key=natural_key)
-        found = {b.name: find_videos(b) for b in behaviours}
+        found = {b.name: find_videos(b) for b in behaviours if b.name in JUDGED}
         warn_of_lossy(video for videos in found.values() for video in videos)
-        if strangers := sorted(found.keys() - JUDGED):
+        if strangers := sorted({b.name for b in behaviours} - JUDGED):
             logger.warning(
                 "%s: nothing is made of %s; the names that are judged are %s",
                 root, ", ".join(strangers), ", ".join(sorted(JUDGED)),
             )  # fmt: skip
-        episodes = {name: [_read(v, image_size) for v in vs] for name, vs in found.items()}
+        size = int(config.tokenizer.image_size)
+        episodes = {name: [_read(v, size) for v in vs] for name, vs in found.items()}
         if not episodes.get("expert"):
             raise VideoDataError(
                 f"{root}: expected sub-folders of videos by behaviour, 'expert' among them; "
                 f"found {[b.name for b in behaviours]}"
             )
+        warn_of_size(root, [e for items in episodes.values() for e in items], config, task)
         return {name: items for name, items in episodes.items() if items}
 
     return source
+
+
+def warn_of_size(root: Path, episodes: list[Episode], config: BundleConfig, task: str) -> None:
+    """Say so if videos had another size than those that a model was trained on."""
+    own = [int(config.tokenizer.image_size)] * 2
+    trained = config.preprocessing.get(task, {}).get(RESIZED) or own
+    if others := sorted({tuple(e.meta.get(RESIZED) or own) for e in episodes} - {tuple(trained)}):
+        logger.warning(
+            "%s: frames of %s, those that the model was trained on have %s, as far as it says: "
+            "resized, they look otherwise, and are paid otherwise",
+            root, " and ".join(map(str, others)), tuple(trained),
+        )  # fmt: skip
 
 
 def _read(video: Path, image_size: int) -> Episode:
@@ -69,7 +85,7 @@ def _read(video: Path, image_size: int) -> Episode:
     return episode
 
 
-def with_agents(source: EpisodeSource, folder: Path, image_size: int) -> EpisodeSource:
+def with_agents(source: EpisodeSource, folder: Path, config: BundleConfig) -> EpisodeSource:
     """Adds `folder/<task>/…`, videos of what agents did with the reward, as behaviour "agent".
 
     Raises (when called for a task):
@@ -82,7 +98,9 @@ def with_agents(source: EpisodeSource, folder: Path, image_size: int) -> Episode
             raise VideoDataError(
                 f"{folder / task}: expected videos of agents on '{task}', found none"
             )
-        return {**source(task), AGENT: [_read(v, image_size) for v in videos]}
+        agents = [_read(v, int(config.tokenizer.image_size)) for v in videos]
+        warn_of_size(folder / task, agents, config, task)
+        return {**source(task), AGENT: agents}
 
     return both
 
@@ -205,7 +223,7 @@ def with_evaluation(
     new = json.loads(to_json(audits))["tasks"]
     before = config.evaluation
     if not chosen or not before:
-        command += NAMED + " ".join(new) if chosen else ""
+        command += NAMED + shlex.join(new) if chosen else ""
         return replace(config, evaluation={"command": command, "tasks": new})
     figures = {**before["tasks"], **new}
     makes: dict[str, set[str]] = {}  # command without `--tasks` -> its tasks
@@ -214,13 +232,20 @@ def with_evaluation(
         made, _, names = part.partition(NAMED)
         made = command if _alike(made, command) else made
         whole |= made == command and not names
-        makes.setdefault(made, set()).update(names.split() or before["tasks"])
+        makes.setdefault(made, set()).update(_words(names) or before["tasks"])
     if not (whole and new.keys() <= before["tasks"].keys()):
         makes = {made: tasks - new.keys() for made, tasks in makes.items()}
         makes[command] = makes.pop(command, set()) | new.keys()  # the newest is the last
         order = {made: [t for t in figures if t in tasks] for made, tasks in makes.items()}
-        command = AND.join(f"{made}{NAMED}{' '.join(ts)}" for made, ts in order.items() if ts)
+        command = AND.join(f"{made}{NAMED}{shlex.join(ts)}" for made, ts in order.items() if ts)
     return replace(config, evaluation={"command": command, "tasks": figures})
+
+
+def _words(names: str) -> list[str]:
+    try:
+        return shlex.split(names)
+    except ValueError:  # written by hand
+        return names.split()
 
 
 def _alike(one: str, other: str) -> bool:

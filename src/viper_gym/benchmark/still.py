@@ -42,7 +42,8 @@ def still_episodes(episodes: Episodes) -> Episodes:
     experts = episodes["expert"]
     length = min(len(e.frames) for e in experts)
     rewards = [e.rewards for items in episodes.values() for e in items if e.rewards is not None]
-    limit = success_limit(_late_reward(experts), min((r.min() for r in rewards), default=np.nan))
+    worst = min((r.mean() for r in rewards), default=np.nan)  # of an episode: no single disaster
+    limit = success_limit(_late_reward(experts), worst)
     still = {
         "frozen": [
             Episode(np.repeat(e.frames[:1], length, 0))

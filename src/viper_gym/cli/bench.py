@@ -18,7 +18,7 @@ from rich.table import Table
 from viper_gym.agents.dreamer.config import DreamerConfig, Size
 from viper_gym.agents.trainer import MakeEnvs
 from viper_gym.cli.progress import progress
-from viper_gym.errors import UnknownTask, VideoDataError, ViperGymError
+from viper_gym.errors import UnknownTask, VideoDataError, ViperGymError, require_positive
 
 
 def _ids(tasks: tuple[str, ...]) -> list[str]:
@@ -77,8 +77,8 @@ class Bench:
     checkpoint: str = "dmc"
     checkpoints: tuple[str, ...] = ()
     """of still and mask: bundles to compare, such as one of stride 1 and one of stride 4"""
-    suite: Literal["dmc", "metaworld", "robosuite"] = "dmc"
-    """of still: where the experts are from"""
+    suite: Literal["dmc", "metaworld", "robosuite"] | None = None
+    """of still: where the experts are from; the suite that has the tasks if left out"""
     experts: int = 12
     """of still: episodes a task"""
     mode: Literal["conditional", "joint"] | None = None
@@ -104,6 +104,7 @@ class Bench:
     def run(self) -> None:
         import torch
 
+        require_positive(seconds=self.seconds, threads=self.threads, experts=self.experts)
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         if self.what in ("wrappers", "mask") and len(self.tasks) > 1:
@@ -251,11 +252,12 @@ class Bench:
                 checkpoint, task=self.tasks, device=self.device, policy=policy, dtype=self._dtype
             )
             tasks = self.tasks or model.tasks
+            suites = dict.fromkeys(tasks, self.suite) if self.suite else self._suites(tasks)
             with progress(f"score {checkpoint}", len(tasks)) as tick:
                 for task in tasks:
                     folder = self.out / "episodes"
                     experts = episodes_as_trained(
-                        model.config, task, count, folder, AUDIT_SEED, suite=self.suite
+                        model.config, task, count, folder, AUDIT_SEED, suite=suites[task]
                     )["expert"]
                     row = stand_still(model, task, experts)
                     found.setdefault(checkpoint, []).extend([row] if row else [])

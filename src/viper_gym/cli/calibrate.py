@@ -42,7 +42,7 @@ def calibrate_checkpoint(
             policy = _policy(options, config.policy_of(task))
             model = VideoRewardModel.from_pretrained(folder, device=options.device, policy=policy)
             if options.episodes is not None:
-                source = folder_source(options.episodes, model.image_size)
+                source = folder_source(options.episodes, config)
             else:
                 source = partial(
                     episodes_as_trained,
@@ -55,7 +55,7 @@ def calibrate_checkpoint(
                     suite=suite,
                 )
             if options.agents is not None:
-                source = with_agents(source, options.agents, model.image_size)
+                source = with_agents(source, options.agents, config)
             beyond = unreachable(suite) if options.episodes is None else ()
             try:
                 audit, scored = audit_task(

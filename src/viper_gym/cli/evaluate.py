@@ -252,13 +252,13 @@ def audit_checkpoint(
     recorded = sum(counts.values()) if folder is None else 0
     with progress("audit", 2 * recorded * len(chosen) or None) as tick:
         if folder is not None:
-            source = folder_source(folder, model.image_size)
+            source = folder_source(folder, model.config)
         else:
             source = lambda task: episodes_as_trained(  # noqa: E731
                 model.config, task, counts, out / kept, seed, workers, tick, suite
             )
         if agents is not None:
-            source = with_agents(source, agents, model.image_size)
+            source = with_agents(source, agents, model.config)
         beyond = unreachable(suite) if folder is None else ()
         return run_audit(
             model,

@@ -52,10 +52,12 @@ def next_step(bundle: Path) -> str:
     """The command that calibrates a new bundle: by a suite's episodes if it knows all tasks."""
     from viper_gym.checkpoints.bundle import read_config
     from viper_gym.envs.suite import suite_of
+    from viper_gym.types import RESIZED
 
     config = read_config(bundle)
     # a suite's own episodes may not look like videos of which nothing is known
-    suite = suite_of(config.tasks) if any(config.preprocessing.values()) else None
+    told = any(known.keys() - {RESIZED} for known in config.preprocessing.values())
+    suite = suite_of(config.tasks) if told else None
     source = "--episodes FOLDER" if suite is None else f"--suite {suite}"
     return (
         f"viper-gym evaluate --checkpoint {shlex.quote(str(bundle))} {source} --calibrate --write"

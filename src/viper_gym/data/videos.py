@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import struct
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -27,6 +28,8 @@ logger = logging.getLogger("viper_gym")
 MOVIES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".gif")
 PICTURES = (".png", ".jpg", ".jpeg")
 LOSSY = (".mp4", ".avi", ".webm", ".mov", ".gif", ".jpg", ".jpeg")
+SHORT = 0.1  # quantile of the times that a movie's pictures are shown: that of one frame
+UNREADABLE = (OSError, ValueError, EOFError, SyntaxError)  # Pillow's of a broken PNG is the last
 FRONT = "front_rgb"  # RLBench: <task>/variation0/episodes/episode0/front_rgb/12.png
 
 
@@ -53,7 +56,7 @@ def read_video(path: Path, image_size: int | None = None) -> Episode:
         frames = [_noted(f, sizes, image_size) for f in pictures]
     except VideoDataError:
         raise
-    except (OSError, ValueError, EOFError) as error:
+    except UNREADABLE as error:
         raise VideoDataError(f"{path}: not a readable video ({error})") from error
     if not frames:
         raise VideoDataError(f"{path}: no frame in it")
@@ -88,15 +91,44 @@ def _movie(path: Path) -> Iterator[np.ndarray]:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise VideoDataError(f"{path}: no picture in it, only sound")
-            for frame in container.decode(video=0):
-                yield frame.to_ndarray(format="rgb24")
+            times = _times_shown(path)
+            for number, frame in enumerate(container.decode(video=0)):
+                picture = frame.to_ndarray(format="rgb24")
+                for _ in range(times[number] if number < len(times) else 1):
+                    yield picture
     except av.FFmpegError as error:  # not all of them are OSErrors
         raise VideoDataError(f"{path}: not a readable video ({error})") from error
 
 
+def _times_shown(movie: Path) -> list[int]:
+    """For how many frames each picture of a movie stands: files leave out what does not change.
+
+    A frame lasts as long as the shorter ones of the movie's do, so that uneven times of a camera
+    and a movie that is at rest for most of it are no matter.
+    """
+    import av
+
+    with av.open(str(movie)) as container:
+        told = [(p.pts, p.duration or 0) for p in container.demux(video=0) if p.pts is not None]
+    told.sort()
+    begins = np.array([begin for begin, _ in told], float)
+    if len(begins) < 3:
+        return [1] * len(begins)
+    lasts = np.diff(begins)
+    frame = float(np.quantile(lasts, SHORT))
+    if not frame > 0:
+        return [1] * len(begins)
+    lasts = np.append(lasts, max(frame, told[-1][1]))
+    return [max(1, round(last / frame)) for last in lasts]
+
+
 def _pictures(folder: Path) -> Iterator[np.ndarray]:
     for file in sorted(filter(_is_picture, folder.iterdir()), key=natural_key):
-        yield np.asarray(_eight_bits(Image.open(file)).convert("RGB"))
+        try:
+            picture = np.asarray(_eight_bits(Image.open(file)).convert("RGB"))
+        except (*UNREADABLE, struct.error) as error:
+            raise VideoDataError(f"{file}: not a readable picture ({error})") from error
+        yield picture
 
 
 def _is_picture(file: Path) -> bool:

@@ -20,7 +20,13 @@ from accelerate.utils import set_seed
 from PIL import Image
 from torch import nn
 
-from viper_gym.errors import UNWRITABLE, TrainingError, require_between, require_positive
+from viper_gym.errors import (
+    UNWRITABLE,
+    TrainingError,
+    require_between,
+    require_not_negative,
+    require_positive,
+)
 from viper_gym.files import set_aside
 from viper_gym.models.bf16 import bf16_is_fast
 from viper_gym.progress import progress_bar
@@ -59,6 +65,7 @@ class LoopConfig:
             log_every=self.log_every,
             eval_every=self.eval_every,
         )
+        require_not_negative(checkpoint_minutes=self.checkpoint_minutes)
         require_between(0, 2**32 - 1, seed=self.seed)  # NumPy's
 
 

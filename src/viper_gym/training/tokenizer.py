@@ -21,7 +21,7 @@ from viper_gym.data.clips import FrameSampler, split_episodes
 from viper_gym.data.episodes import Episode
 from viper_gym.data.masks import recorded_masks
 from viper_gym.data.videos import load_folder
-from viper_gym.errors import require_positive
+from viper_gym.errors import require_not_negative, require_positive
 from viper_gym.models.frames import to_input, to_uint8
 from viper_gym.models.patch_vq import PatchVQ, PatchVQConfig
 from viper_gym.models.quantizer import perplexity
@@ -85,6 +85,9 @@ class TokenizerTraining:
             batch_size=self.batch_size,
             codebook_size=self.codebook_size,
             learning_rate=self.learning_rate,
+        )
+        require_not_negative(
+            foreground_weight=self.foreground_weight, perceptual_weight=self.perceptual_weight
         )
 
     def resolved(self) -> Preset:

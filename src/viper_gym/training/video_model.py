@@ -21,12 +21,13 @@ from viper_gym.checkpoints.bundle import (
 )
 from viper_gym.checkpoints.digests import digest
 from viper_gym.data.clips import (
-    beginnings,
     hold_end,
+    split_episodes,
+    with_play,
 )
 from viper_gym.data.masks import recorded_masks
 from viper_gym.data.videos import load_folder
-from viper_gym.errors import TrainingError, require_between, require_positive
+from viper_gym.errors import TrainingError, require_between, require_not_negative, require_positive
 from viper_gym.models.composition import sums_of_words
 from viper_gym.models.videogpt import VideoGPTConfig
 from viper_gym.training.codes import (
@@ -67,7 +68,7 @@ class VideoModelTraining:
     weight_decay: float = 0.05
     frozen_context: float = 0.25
     """share of training windows that begin with copies of a later frame, so that the model
-    learns what experts do after standing still (`data.clips.replace_context`)"""
+    learns what experts do after standing still (`data.altered_windows.replace_context`)"""
     empty_context: float = 0.1
     """share of training windows that begin with the empty picture or one that lacks a part, so
     that staying out of view is not taken for what experts do"""
@@ -76,7 +77,7 @@ class VideoModelTraining:
     the model learns that experts do not wait"""
     any_code: float = 0.0
     """share of training windows in which still cells show any code, so that what is at rest is
-    copied even where no video shows it (`data.clips.show_any_code`)"""
+    copied even where no video shows it (`data.altered_windows.show_any_code`)"""
     still_end: int = 0
     """last frames of every episode that are taken to be its last picture: experts at rest there may
     still creep by a pixel, which would teach that nothing ever rests"""
@@ -127,6 +128,7 @@ class VideoModelTraining:
             tampered=self.tampered,
             ema_decay=self.ema_decay,
         )
+        require_not_negative(weight_decay=self.weight_decay)
         require_between(0, math.inf, last_frames=self.last_frames, still_end=self.still_end)
 
 
@@ -203,13 +205,13 @@ def train_video_model(config: VideoModelTraining) -> Path:
     except ValueError as error:
         raise TrainingError(f"--still-end: {error}") from error
     preprocessing = recorded_preprocessing(episodes, config.unseen)
+    split = split_episodes(codes)
     if config.play is not None:
         play = encode_play(config.play, tokenizer, shown, masks, span, preprocessing)
-        for task, skilled in zip(tuple(play), tuple(codes), strict=True):
-            play[task] = beginnings(codes[skilled], config.last_frames, span) + play[task]
         codes |= play
+        split = with_play(split, split_episodes(play), config.last_frames, span)
     del episodes  # the frames are large; from here on only codes are needed
-    trainable = VideoModelSteps(config, codes, tokenizer, sums, accelerator)
+    trainable = VideoModelSteps(config, split, tokenizer, sums, accelerator)
     bundle_folder = config.loop.out / "bundle"
 
     def write() -> None:

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from viper_gym.checkpoints.bundle import VIDEO_MODEL
 from viper_gym.checkpoints.weights import load_weights
+from viper_gym.data.altered_windows import replace_context, show_any_code
 from viper_gym.data.clips import (
+    Split,
     WindowSampler,
     empty_codes,
-    replace_context,
-    show_any_code,
     skip_beginnings,
-    split_episodes,
 )
 from viper_gym.errors import TrainingError
 from viper_gym.models.composition import compose_classes
@@ -40,7 +39,7 @@ class VideoModelSteps:
     """A video model, the averages of its weights, and the windows that it learns from.
 
     Args:
-        codes: task -> episodes of (T, h, w); with `config.play`, those of the play of every task
+        split: task -> episodes of (T, h, w); with `config.play`, those of the play of every task
             behind them, in the same order.
         sums: of the words of the tasks' names (`models.composition`), or None.
 
@@ -51,7 +50,7 @@ class VideoModelSteps:
     def __init__(
         self,
         config: VideoModelTraining,
-        codes: dict[str, list[np.ndarray]],
+        split: Split[np.ndarray],
         tokenizer: FrameTokenizer,
         sums: Tensor | None,
         accelerator: Accelerator,
@@ -90,7 +89,7 @@ class VideoModelSteps:
         self.modules: dict[str, nn.Module] = {"model": model, "ema": self.ema, "best": self._best}
         self.optimizers: dict[str, torch.optim.Optimizer] = {"model": optimizer}
         self._tokenizer = tokenizer
-        split = split_episodes(codes)
+        codes = {t: [*split.train[t], *split.held_out[t]] for t in split.train}
         c = config
         self._pictured = len(codes) // (1 if c.play is None else 2)  # tasks of the tokenizer
         self._empty = empty_codes(codes)  # (tasks, h, w)

@@ -145,6 +145,7 @@ def test_bad_input_is_one_named_error(tmp_path):
     save_bundle(toy_bundle(random_video_model(classes=1), tasks=("walk",)), own := tmp_path / "own")
     for name in ("s.gif", "s_rollout.gif"):
         Image.new("RGB", (64, 64)).save(tmp_path / name)
+    (tmp_path / "pictures").mkdir()
     cases = {
         ("score", tmp_path / "one.npz"): "VideoDataError",
         ("score", tmp_path / "grey.npz", "--task", "cup_catch"): "FrameMismatch",
@@ -165,6 +166,7 @@ def test_bad_input_is_one_named_error(tmp_path):
         ("demo", "--tasks", "cup_catch", "--out", tmp_path / "one.npz"): "one.npz: ",
         ("demo", "--tasks", "cup_catch", "--workers", "-1"): "workers: expected more than 0",
         ("sample", tmp_path / "s.gif", "--out", "s.gif"): "s.gif is the video itself",
+        ("score", "pictures", "--out", "pictures/a.png"): "would be a picture of the video",
         ("score", tmp_path / "s_rollout.gif", "--out", "s.png"): "s_rollout.gif is the video",
         ("bench", "wrappers", "--batch", "1"): "expected a number above 1 to compare, got 1",
         ("bench", "mask", "--tasks", "pong", "boxing"): "mask takes one, got pong, boxing",

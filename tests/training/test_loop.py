@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from viper_gym.errors import TrainingError
+from viper_gym.models.videogpt_config import VideoGPTConfig
 from viper_gym.progress import progress_bar
 from viper_gym.training.loop import Loop, LoopConfig, make_accelerator, precision_of
 from viper_gym.training.tokenizer import TokenizerTraining
@@ -205,6 +206,13 @@ def test_settings_out_of_range_are_named(tmp_path):
         VideoModelTraining(frozen_context=1.5)
     with pytest.raises(TrainingError, match="checkpoint_minutes: expected 0 or more, got -1"):
         LoopConfig(checkpoint_minutes=-1)
+    for shape, message in (
+        ({"dropout": 1.5}, "dropout: expected 0 to 1"),
+        ({"local_frames": -1}, "local_frames: expected 0 or more"),
+        ({"embed_dim": 0}, "embed_dim: expected more than 0"),
+    ):
+        with pytest.raises(TrainingError, match=message):
+            VideoModelTraining(model=VideoGPTConfig(**shape))
     with pytest.raises(TrainingError, match="weight_decay: expected 0 or more, got -3"):
         VideoModelTraining(weight_decay=-3)
     with pytest.raises(TrainingError, match="foreground_weight: expected 0 or more, got -3"):

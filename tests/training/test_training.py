@@ -19,7 +19,12 @@ from viper_gym.checkpoints.bundle import (
 )
 from viper_gym.data.episodes import Episode
 from viper_gym.data.masks import write_mask
-from viper_gym.errors import CheckpointError, DependencyNotInstalled, TrainingError
+from viper_gym.errors import (
+    CheckpointError,
+    DependencyNotInstalled,
+    TrainingError,
+    VideoDataError,
+)
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.models.discriminator import DiscriminatorConfig
 from viper_gym.models.frames import to_input
@@ -218,6 +223,20 @@ def test_play_that_does_not_fit_is_a_named_error(data, play, tokenizer, tmp_path
         train_video_model(replace(config, tampered=0.5))
     with pytest.raises(TrainingError, match="--last-frames: expected 4 or more"):
         train_video_model(replace(config, last_frames=3))
+    with pytest.raises(VideoDataError, match="nowhere"):
+        train_video_model(replace(config, play=tmp_path / "nowhere"))
+    for name in ("grid_size", "codebook_size", "codebook_dim", "num_classes"):
+        with pytest.raises(TrainingError, match=f"{name}: asked for 7, the tokenizer and the data"):
+            train_video_model(replace(config, model=replace(config.model, **{name: 7})))
+
+
+def test_a_task_of_one_video_is_told(data, tokenizer, tmp_path, caplog):
+    for task, number in (("left", 1), ("right", 2)):
+        (tmp_path / "few" / task).mkdir(parents=True)
+        for i in range(number):
+            shutil.copy(data / task / f"{i}.npz", tmp_path / "few" / task)
+    train_video_model(video_config(tmp_path / "few", tokenizer, tmp_path / "out", 1))
+    assert "one video only of left: held-out figures" in caplog.text
 
 
 def test_the_ends_are_learned_from_and_what_experts_leave_behind_is_play(

@@ -124,7 +124,9 @@ def verdict(audit: TaskAudit) -> list[str]:
         ("shuffled frames", audit.beats_shuffled),
     ):
         if np.isnan(figure):
-            lines.append(f"NOT MEASURED: no clip in which an expert moves: {what}")
+            lines.append(
+                f"NOT MEASURED: no clip (of a window and more) in which an expert moves: {what}"
+            )
     if audit.episodes.get(STOP) and np.isnan(going_on):
         lines.append(
             "NOT MEASURED: no expert that stopped half-way failed at the task: whether going on is "

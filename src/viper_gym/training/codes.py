@@ -72,12 +72,12 @@ def encode_play(
             in another way (`preprocessing`, by task), so that the model would learn to tell that.
     """
     shape: Any = tokenizer.config
+    episodes = load_folder(folder, shape.image_size, min_frames=min_frames)
     if recorded_masks(folder, shape.image_size) != masks:
         raise TrainingError(
             f"{folder} has other masks than the experts' videos (mask.png beside a task's): copy "
             "them there"
         )
-    episodes = load_folder(folder, shape.image_size, min_frames=min_frames)
     if tuple(episodes) != tasks:
         raise TrainingError(
             f"the experts' videos have the tasks {tasks}, {folder} {tuple(episodes)}"
@@ -104,6 +104,16 @@ def warn_of_unskilled(episodes: dict[str, list[Episode]], folder: Path) -> None:
             "%s: videos of %s are learned as an expert's; unskilled play belongs to --play, what "
             "is to be judged by to `evaluate`",
             folder, ", ".join(others),
+        )  # fmt: skip
+
+
+def warn_of_single(episodes: dict[str, list[Episode]], folder: Path) -> None:
+    """Say so if no video of a task can be held out."""
+    if single := [task for task, items in episodes.items() if len(items) == 1]:
+        logger.warning(
+            "%s: one video only of %s: held-out figures, and the weights that are chosen by them, "
+            "are of the video that is learned",
+            folder, ", ".join(single),
         )  # fmt: skip
 
 

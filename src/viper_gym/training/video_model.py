@@ -37,6 +37,7 @@ from viper_gym.training.codes import (
     recorded_preprocessing,
     round_to_half,
     serve,
+    warn_of_single,
     warn_of_unskilled,
 )
 from viper_gym.training.loop import Loop, LoopConfig, make_accelerator, precision_of
@@ -128,7 +129,15 @@ class VideoModelTraining:
             tampered=self.tampered,
             ema_decay=self.ema_decay,
         )
-        require_not_negative(weight_decay=self.weight_decay)
+        shape = self.model
+        require_positive(
+            embed_dim=shape.embed_dim,
+            mlp_dim=shape.mlp_dim,
+            num_heads=shape.num_heads,
+            num_layers=shape.num_layers,
+        )
+        require_between(0, 1, dropout=shape.dropout)
+        require_not_negative(weight_decay=self.weight_decay, local_frames=shape.local_frames)
         require_between(0, math.inf, last_frames=self.last_frames, still_end=self.still_end)
 
 
@@ -148,6 +157,7 @@ def train_video_model(config: VideoModelTraining) -> Path:
     _check(config, span)
     episodes = load_folder(config.data, shape.image_size, min_frames=span)
     warn_of_unskilled(episodes, config.data)
+    warn_of_single(episodes, config.data)
     shown = tuple(episodes)
     if shown != known:
         raise TrainingError(f"the tokenizer knows the tasks {known}, the data has {shown}")
@@ -156,16 +166,14 @@ def train_video_model(config: VideoModelTraining) -> Path:
     if config.half:
         round_to_half(tokenizer)
     shape = tokenizer.config
-    config = replace(
-        config,
-        model=replace(
-            config.model,
-            grid_size=shape.grid_size,
-            codebook_size=shape.codebook_size,
-            codebook_dim=shape.codebook_dim,
-            num_classes=len(tasks) * (1 if config.play is None else 2),
-        ),
-    )
+    given = {
+        "grid_size": shape.grid_size,
+        "codebook_size": shape.codebook_size,
+        "codebook_dim": shape.codebook_dim,
+        "num_classes": len(tasks) * (1 if config.play is None else 2),
+    }
+    _refuse_others(config.model, given)
+    config = replace(config, model=replace(config.model, **given))
     settings = _Settings(
         digest(config.tokenizer / TOKENIZER),
         config.model,
@@ -253,6 +261,16 @@ def _check(config: VideoModelTraining, span: int) -> None:
         )
     if config.tampered and config.play is None:
         raise TrainingError("--tampered is a share of the windows of play: it goes with --play")
+
+
+def _refuse_others(asked: VideoGPTConfig, given: dict[str, int]) -> None:
+    """Asking for what the tokenizer and the data decide is a `TrainingError`."""
+    for name, value in given.items():
+        if getattr(asked, name) not in (getattr(SMALL, name), value):
+            raise TrainingError(
+                f"{name}: asked for {getattr(asked, name)}, the tokenizer and the data have "
+                f"{value}: leave it out"
+            )
 
 
 def _sums(config: VideoModelTraining, shown: tuple[str, ...]) -> Tensor | None:

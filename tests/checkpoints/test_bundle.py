@@ -240,6 +240,24 @@ def test_a_folder_of_something_else_is_not_written_into(tmp_path):
     assert (tmp_path / "README.md").read_text() == "mine"
 
 
+def test_a_readme_of_something_else_is_not_replaced_by_a_card(tmp_path):
+    (tmp_path / "README.md").write_text("# my project")
+    carded = replace(small_bundle(), card="# a model")
+    with pytest.raises(CheckpointError, match=r"README\.md would be replaced by the model card"):
+        save_bundle(carded, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["README.md"]
+    save_bundle(carded, tmp_path / "new")
+    (tmp_path / "new" / "config.json").unlink()  # a save that was killed
+    save_bundle(carded, tmp_path / "new")
+    assert load_bundle(tmp_path / "new").card == "# a model"
+
+
+@pytest.mark.parametrize("tasks", ["nonsense", ("a", "nonsense")])
+def test_a_task_that_the_model_does_not_know_is_named_when_it_is_loaded(folder, tasks):
+    with pytest.raises(UnknownTask, match="nonsense"):
+        VideoRewardModel.from_pretrained(folder, task=tasks, device="cpu")
+
+
 def test_tasks_can_be_given_the_names_that_ids_have(tmp_path):
     config = replace(small_bundle().config, preprocessing={"a": {"camera": 1}})
     renamed = config.renamed({"a": "door_close"})

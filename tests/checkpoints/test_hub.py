@@ -292,6 +292,9 @@ def test_a_pinned_commit_is_not_recalibrated_in_the_cache(hub, files, load, cach
     (config,) = cache.rglob("config.json")
     with pytest.raises(CheckpointError, match="write it to a folder first"):
         Evaluate(str(config.parent), episodes=tmp_path, write=True, json=True).run()
+    (tmp_path / "link").symlink_to(config.parent)
+    with pytest.raises(CheckpointError, match="write it to a folder first"):
+        Evaluate(str(tmp_path / "link"), episodes=tmp_path, write=True, json=True).run()
 
 
 def test_a_cache_in_the_home_directory_may_be_named_as_usual(

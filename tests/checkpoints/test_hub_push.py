@@ -60,6 +60,14 @@ def test_a_card_that_nobody_edited_is_made_for_the_repository(hub, bundle):
     assert card.data.license == "mit" and f'"{NAME}"' in card.text
 
 
+def test_a_second_push_keeps_the_licence(hub, bundle, load):
+    upload(bundle, NAME, token="writer", license="cc-by-nc-4.0")
+    for license, expected in ((None, "cc-by-nc-4.0"), ("mit", "mit")):
+        commit = load().push_to_hub("lab/copy", token="writer", license=license).commit
+        card = ModelCard(hub.repos["lab/copy"].commits[commit]["README.md"].decode())
+        assert card.data.license == expected
+
+
 def test_branches_and_pull_requests(hub, files, bundle, load):
     first = hub.add(NAME, {**files, "config.json": changed(files["config.json"])})
     model = VideoRewardModel(load_bundle(bundle), "cpu", "fp32")

@@ -103,6 +103,31 @@ def test_a_release_is_read_from_its_files_alone(tmp_path):
     assert np.array_equal(model.codebook, trees["vq"]["vqgan_params"]["quantize"]["embeddings"])
 
 
+@pytest.mark.parametrize("values", [(0, 255), (0, 0.999)])
+def test_masks_of_other_values_are_refused(release, values):
+    mask = np.full((32, 32), values[1])
+    mask[:4] = values[0]
+    (release / "vq" / "mask_map.pkl").write_bytes(pickle.dumps({"cheetah_run": mask}))
+    with pytest.raises(CheckpointError, match=r"mask of cheetah_run has other values than 0"):
+        convert(release)
+
+
+def test_masks_of_another_size_are_refused(release):
+    mask = np.ones((84, 84), np.uint8)
+    (release / "vq" / "mask_map.pkl").write_bytes(pickle.dumps({"cheetah_run": mask}))
+    with pytest.raises(CheckpointError, match="mask"):
+        convert(release)
+
+
+def test_a_few_bytes_that_stand_for_endless_lists_are_refused(tmp_path):
+    endless = [0]
+    for _ in range(60):
+        endless = [endless, endless]
+    (tmp_path / "args").write_bytes(pickle.dumps(endless))
+    with pytest.raises(CheckpointError, match="nested more than 8 deep"):
+        load_restricted(tmp_path / "args")
+
+
 def test_without_averaged_weights_the_plain_ones_are_taken(tmp_path):
     """`ema: false` stores none."""
     tree = write_release(tmp_path)["gpt"]

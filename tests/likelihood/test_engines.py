@@ -105,6 +105,17 @@ def test_order_of_environments_commutes(layout):
         assert torch.allclose(a.score(codes[:, t])[order], b.score(codes[order, t]), atol=1e-5)
 
 
+def test_a_shorter_window_holds_fewer_keys():
+    model = random_video_model()
+    held = [
+        StreamingLikelihood(
+            model, 1, 1, ContextPolicy("refresh", window=w), torch.zeros(1, dtype=torch.int64)
+        ).state_bytes
+        for w in (2, 4)
+    ]
+    assert model.config.sequence_length == 4 and held[0] == held[1] / 2
+
+
 def test_exact_is_the_sliding_window(layout):
     """Entry t equals the last frame of the window of the L newest frames of its phase."""
     model = random_video_model(**layout, length=4)

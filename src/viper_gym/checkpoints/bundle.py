@@ -246,7 +246,7 @@ def save_bundle(bundle: Bundle, folder: Path, dtype: torch.dtype = torch.float32
     Config and card of a bundle that lay there are gone first: they tell of other weights.
 
     Raises:
-        CheckpointError: the folder has a config.json of something else.
+        CheckpointError: the folder has a config.json or README.md of something else.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / CONFIG).exists():
@@ -257,6 +257,12 @@ def save_bundle(bundle: Bundle, folder: Path, dtype: torch.dtype = torch.float32
             )
         (folder / CONFIG).unlink()
         (folder / CARD).unlink(missing_ok=True)
+    elif bundle.card is not None and (folder / CARD).exists():
+        if (folder / CARD).read_text("utf-8", "replace") != bundle.card:
+            raise CheckpointError(
+                f"{folder / CARD} would be replaced by the model card, and belongs to no bundle: "
+                "expected an empty folder, a new one or one with a bundle"
+            )
     save_weights(bundle.tokenizer, folder / TOKENIZER, dtype)
     save_weights(bundle.video_model, folder / VIDEO_MODEL, dtype)
     if bundle.card is not None:

@@ -152,6 +152,12 @@ def _own(config: BundleConfig) -> str:
     return f"; {', '.join(others)}" if others else ""
 
 
+def licence_of(card: str) -> str | None:
+    """The licence in a card's metadata, if it names one."""
+    found = re.search(r"(?m)^license: (\S+)$", card)
+    return found[1] if found and found[1] != "unknown" else None
+
+
 def is_generated(card: str) -> bool:
     """Whether a card is as `model_card` made it, perhaps an earlier version's."""
     body, _, mark = card.strip().rpartition("\n")

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from viper_gym.checkpoints.bundle import Bundle, BundleConfig, Calibration
+from viper_gym.checkpoints.consistency import check_fit
 from viper_gym.checkpoints.torch_run import Settings, Weights, locate, read_yaml
 from viper_gym.checkpoints.weights import frozen
 from viper_gym.errors import CheckpointError
@@ -71,6 +72,7 @@ def convert_diffusion_reward(
         calibration=calibration,
         library_version=__version__,
     )
+    check_fit(config, str(video_file))
     return Bundle(config, frozen(network), frozen(model))
 
 

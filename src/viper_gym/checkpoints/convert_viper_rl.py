@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from viper_gym.checkpoints.bundle import Bundle, BundleConfig
+from viper_gym.checkpoints.consistency import check_fit
 from viper_gym.checkpoints.flax_msgpack import read_flax
 from viper_gym.checkpoints.restricted_pickle import load_restricted
 from viper_gym.checkpoints.weights import frozen
@@ -67,6 +68,7 @@ def _converted(tokenizer_folder: Path, video_folder: Path) -> Bundle:
         masks={task: mask for task, mask in masks.items() if task in tasks},
         library_version=__version__,
     )
+    check_fit(config, str(video_folder))
     return Bundle(config, frozen(tokenizer), frozen(model))
 
 
@@ -95,6 +97,10 @@ def _masks(path: Path) -> dict[str, list[list[int]]]:
             raise CheckpointError(
                 f"{path}: mask of {task} has shape {mask.shape}, expected (H, W), or (H, W, C) "
                 "alike in all channels"
+            )
+        if not np.isin(rows, (0, 1)).all():
+            raise CheckpointError(
+                f"{path}: mask of {task} has other values than 0 (hidden) and 1 (shown)"
             )
         found[task] = rows.astype(int).tolist()
     return found

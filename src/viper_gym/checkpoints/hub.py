@@ -24,7 +24,7 @@ from huggingface_hub import (
 from huggingface_hub.utils import get_session
 
 from viper_gym.checkpoints.bundle import CARD, CONFIG, TOKENIZER, VIDEO_MODEL, load_bundle
-from viper_gym.checkpoints.card import is_generated, model_card
+from viper_gym.checkpoints.card import is_generated, licence_of, model_card
 from viper_gym.checkpoints.digests import wrong_files
 from viper_gym.checkpoints.hub_failures import HUB_FAILURES, explain
 from viper_gym.checkpoints.hub_options import HubOptions, PushedBundle
@@ -230,7 +230,8 @@ def upload(
         token: with write permission; None takes that of `hf auth login` or `HF_TOKEN`.
         revision: branch; None is "main".
         create_pr: open a pull request instead.
-        license: the Hub's identifier of a licence, for the card that is made.
+        license: the Hub's identifier of a licence, for the card that is made. None keeps that of
+            the bundle's card.
 
     Raises:
         CheckpointError: the folder is no sound bundle (then nothing was sent), or the Hub refuses.
@@ -247,6 +248,7 @@ def upload(
             f"the bundle has a model card: put the licence into the metadata of its {CARD} instead"
         )
     contents = {name: (folder / name).read_bytes() for name in _REQUIRED}
+    license = license or licence_of(bundle.card or "")  # a new card does not change it
     card = model_card(bundle.config, repo_id, license) if made else bundle.card
     contents[CARD] = str(card).encode("utf-8")
     api = HfApi(token=token)

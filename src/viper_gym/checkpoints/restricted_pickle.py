@@ -12,6 +12,7 @@ import argparse
 import io
 import pickle
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from viper_gym.errors import CheckpointError
 
+DEEPEST = 8  # of lists and dicts in each other; the releases have three
 _NUMBERS = re.compile(r"[<>=|]?[biuf]\d{1,2}")  # bool, integers and floats, by their size in bytes
 
 
@@ -86,20 +88,26 @@ class _Unpickler(pickle.Unpickler):
         return self._known[module, name]
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, depth: int = 0) -> Any:
     """What was read, with NumPy's arrays and argparse's Namespaces in place of what stood for them.
 
+    Args:
+        depth: of what it is in. Lists that hold one another twice are few bytes and many items.
+
     Raises:
-        TypeError: something else is in it.
+        TypeError: something else is in it, or it is nested too deeply.
     """
+    if depth > DEEPEST:
+        raise TypeError(f"it is nested more than {DEEPEST} deep")
     if isinstance(value, _Array):
         return value.value
+    inside = partial(_plain, depth=depth + 1)
     if isinstance(value, argparse.Namespace):
-        return argparse.Namespace(**_plain(vars(value)))
+        return argparse.Namespace(**inside(vars(value)))
     if isinstance(value, dict):
-        return {_plain(key): _plain(item) for key, item in value.items()}
+        return {inside(key): inside(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return type(value)(map(_plain, value))
+        return type(value)(map(inside, value))
     if value is None or isinstance(value, bool | int | float | str | bytes | np.generic):
         return value
     raise TypeError(f"a {type(value).__name__} is in it")

@@ -173,16 +173,17 @@ class Evaluate:
     def _store(self, audits: dict[str, Any], folder: Path, suite: str) -> None:
         from viper_gym.benchmark.report import with_evaluation
         from viper_gym.checkpoints.bundle import CARD, read_config, write_config
-        from viper_gym.checkpoints.card import is_generated, model_card
+        from viper_gym.checkpoints.card import is_generated, licence_of, model_card
 
         config = with_evaluation(read_config(folder), audits, self._command(suite), self.tasks)
         write_config(config, folder)
         card = folder / CARD
-        if card.exists() and not is_generated(card.read_text("utf-8")):
+        before = card.read_text("utf-8") if card.exists() else ""
+        if before and not is_generated(before):
             line = f"{card} was edited by hand and stays; config.json has the figures"
             console.print(line, markup=False, soft_wrap=True)
         else:
-            card.write_text(model_card(config), "utf-8")
+            card.write_text(model_card(config, license=licence_of(before)), "utf-8")
 
     @property
     def name(self) -> str:

@@ -1,4 +1,4 @@
-"""The other end of `in_child`: `python -m viper_gym.diagnosis.child MODULE:FUNCTION JSON`."""
+"""The other end of `in_child`, which gives it MODULE:FUNCTION and its arguments as JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,3 @@ def main() -> None:
         text = " ".join(str(error).split())
         sys.exit(f"{type(error).__name__}: {text}")
     sys.stdout.write("\n" + json.dumps(answer) + "\n")
-
-
-if __name__ == "__main__":
-    main()

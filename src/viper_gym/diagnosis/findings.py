@@ -12,6 +12,13 @@ from typing import Any, Literal, NamedTuple
 
 from viper_gym.errors import ViperGymError
 
+# not `python -m`, which looks for every module in the working directory first
+_CHILD = """
+import sys
+sys.path[:] = [place for place in sys.path if place]
+from viper_gym.diagnosis.child import main
+main()
+"""
 Status = Literal["ok", "note", "problem"]
 
 
@@ -45,7 +52,7 @@ def in_child(
     Raises:
         ChildFailed: naming the error, the signal or the time.
     """
-    command = [sys.executable, "-m", "viper_gym.diagnosis.child", target, json.dumps(arguments)]
+    command = [sys.executable, "-c", _CHILD, target, json.dumps(arguments)]
     try:
         done = subprocess.run(
             command,

@@ -113,12 +113,15 @@ class VideoRewardModel:
         Raises:
             HubUnavailable: the Hub cannot be reached, and the cache has no complete copy.
             CheckpointError: nothing usable under that name.
+            UnknownTask: the bundle does not know a task.
         """
         hub = HubOptions(cache_dir, token, local_files_only, force_download)
         if task is None and not isinstance(checkpoint, Path):  # a folder may be called "dmc"
             warn_of_others(checkpoint)
         model = cls(load_bundle(resolve(checkpoint, revision, hub, task)), **options)
         given = checkpoint.absolute() if isinstance(checkpoint, Path) else checkpoint
+        for named in {task} if isinstance(task, str) else {*(task or ())} - {None}:
+            model.task_index(named)
         model.source = str(given)  # a folder's bare name may be an alias
         model.loaded_with = {"revision": revision, **options}
         return model

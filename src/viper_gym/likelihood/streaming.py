@@ -51,7 +51,7 @@ class StreamingLikelihood:
         self._cache: KVCache | None = None
         if policy.kind == "refresh":
             self._cache = KVCache.for_config(
-                c, num_envs * frame_stride, device, model.head.weight.dtype
+                c, num_envs * frame_stride, device, model.head.weight.dtype, self._length
             )
 
     @property

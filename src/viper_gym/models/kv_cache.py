@@ -44,13 +44,19 @@ class KVCache:
 
     @classmethod
     def for_config(
-        cls, config: VideoGPTConfig, batch: int, device: torch.device, dtype: torch.dtype
+        cls,
+        config: VideoGPTConfig,
+        batch: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        frames: int | None = None,
     ) -> KVCache:
-        """An empty cache for a model of that shape."""
+        """An empty cache for a model of that shape, with room for so many frames (None: all)."""
         c = config
+        tokens = c.max_tokens if frames is None else frames * c.tokens_per_frame
         head_dim = c.embed_dim // c.num_heads
         return cls(
-            c.num_layers, batch, c.num_heads, c.max_tokens, head_dim, c.embed_dim, device, dtype,
+            c.num_layers, batch, c.num_heads, tokens, head_dim, c.embed_dim, device, dtype,
             c.local_frames, c.grid_size,
         )  # fmt: skip
 

@@ -29,14 +29,20 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# what is pinned has wheels for these
+FITS = $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))'
+NO_PYTHON = { echo "Python 3.11 or 3.12 is needed, $(PYTHON) is another: make PYTHON=python3.12 …" >&2; exit 1; }
+
 # torch comes first and pinned: a loose requirement would bring several GB of CUDA libraries
 $(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/pip || $(FITS) || $(NO_PYTHON)
 	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || $(NO_VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
 $(ROBOSUITE)/.installed: pyproject.toml constraints-robosuite.txt
+	test -x $(ROBOSUITE)/bin/pip || $(FITS) || $(NO_PYTHON)
 	test -x $(ROBOSUITE)/bin/pip || $(PYTHON) -m venv $(ROBOSUITE) || $(NO_VENV)
 	$(ROBOSUITE)/bin/pip install --quiet --disable-pip-version-check -c constraints-robosuite.txt torch
 	$(ROBOSUITE)/bin/pip install --quiet --disable-pip-version-check -c constraints-robosuite.txt \

@@ -196,8 +196,10 @@ def test_a_task_that_nothing_published_serves_wants_a_checkpoint_of_ones_own(mak
 
 @pytest.mark.parametrize("make", [gym.make, gym.make_vec])
 def test_arguments_that_do_nothing_without_a_checkpoint_are_refused(make):
-    with pytest.raises(TypeError, match="no use for bonus, observaton"):
+    with pytest.raises(TypeError, match="there is no argument observaton"):
         make("viper/dmc-cup_catch-v0", checkpoint=None, bonus="rnd", observaton="state")
+    with pytest.raises(TypeError, match="no use for beta, bonus"):
+        make("viper/dmc-cup_catch-v0", checkpoint=None, bonus="rnd", beta=0.5)
     with pytest.raises(TypeError, match="no use for revision"):
         make("viper/dmc-cup_catch-v0", checkpoint=None, revision="main")
 

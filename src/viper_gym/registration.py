@@ -200,8 +200,16 @@ def own_of(suite: str, task: str) -> str:
 
 
 def _refuse_without(checkpoint: str | None, reward: dict[str, Any]) -> None:
-    if checkpoint is None and reward:
-        raise TypeError(f"without a checkpoint there is no use for {', '.join(sorted(reward))}")
+    if checkpoint is not None or not reward:
+        return
+    from inspect import signature
+
+    from viper_gym.wrappers.single import ViperRewardWrapper
+
+    unknown = sorted(reward.keys() - signature(ViperRewardWrapper).parameters.keys())
+    if unknown:
+        raise TypeError(f"there is no argument {', '.join(unknown)}")
+    raise TypeError(f"without a checkpoint there is no use for {', '.join(sorted(reward))}")
 
 
 def _with(

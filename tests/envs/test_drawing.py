@@ -1,5 +1,6 @@
 """A view of one's own: collected, gone on with, and drawn again from what a bundle records."""
 
+import json
 from dataclasses import replace
 
 import gymnasium as gym
@@ -13,6 +14,7 @@ from viper_gym.data.episodes import Episode
 from viper_gym.envs.behaviours import Held, plan_episode
 from viper_gym.envs.collect import collect
 from viper_gym.envs.drawing import OWN_DRAWING, Drawing, chosen_view, recorded_drawing
+from viper_gym.envs.mujoco_view import configure_rendering
 from viper_gym.envs.suite import SUITES, find_suite
 from viper_gym.envs.tasks import View
 from viper_gym.errors import CheckpointError, TrainingError, UnknownTask
@@ -155,3 +157,28 @@ def test_another_robot_is_another_drawing():
     said = {"robot": "sawyer", "image_size": 64}
     assert OWN_DRAWING.differences(rlbench, "take_umbrella", said) == ["robot sawyer, not panda"]
     assert not Drawing(env_kwargs=(("robot", "sawyer"),)).differences(rlbench, "a", said)
+
+
+def test_cameras_and_geoms_that_a_scene_lacks_are_named():
+    for view, message in (
+        ({"camera": 9, "fovy": 30.0}, "camera: the scene has 2, from 0 on, got 9"),
+        ({"see_through": ["nix"]}, "see_through: .*nix"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            gym.make("viper/dmc-cup_catch-v0", checkpoint=None, view=view)
+    with pytest.raises(TypeError, match="view: expected fields and values"):
+        gym.make("viper/dmc-cup_catch-v0", checkpoint=None, view="close")
+    view = View(image_size=np.int64(84), fovy=np.float32(30))
+    assert json.dumps(view.recorded()).count("84") == 1
+
+
+def test_what_has_no_material_of_its_own_is_made_transparent_alone():
+    import mujoco
+
+    model = mujoco.MjModel.from_xml_string("""<mujoco><asset><material name="m"/></asset><worldbody>
+        <camera name="c"/><geom name="bare" size="1"/><geom name="made" size="1" material="m"/>
+        </worldbody></mujoco>""")
+    configure_rendering(model, View(see_through=("bare",)))
+    assert model.mat_rgba[0, 3] == 1.0 and model.geom("bare").rgba[3] == 0.5
+    configure_rendering(model, View(see_through=("made",)))
+    assert model.mat_rgba[0, 3] == 0.5 and model.geom("made").rgba[3] == 1.0

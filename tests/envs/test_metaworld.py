@@ -8,8 +8,15 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from viper_gym.envs.collect import collect, expert_results
-from viper_gym.envs.metaworld import METAWORLD_TASKS, STEPS, MetaWorldEnv, ScriptedExpert
+from viper_gym.envs.metaworld import (
+    METAWORLD_TASKS,
+    STEPS,
+    MetaWorldEnv,
+    ScriptedExpert,
+    hold_pose,
+)
 from viper_gym.envs.suite import find_suite
+from viper_gym.envs.tasks import View
 from viper_gym.errors import DependencyNotInstalled, UnknownTask
 
 
@@ -200,3 +207,50 @@ def test_a_process_with_open_environments_ends_in_silence(order):
 def _moved(episode) -> np.ndarray:
     """Pixels that change at every step, int (T,)."""
     return (np.abs(np.diff(episode.frames.astype(int), axis=0)).max(-1) > 16).sum((1, 2))
+
+
+@pytest.mark.usefixtures("metaworld")
+@pytest.mark.parametrize("task", ["door_close", "coffee_push"])
+def test_experts_rest_whatever_the_action_repeat(task):
+    """The target is brought back to the hand by so much a control step, however many a frame."""
+    env = MetaWorldEnv(task, observation="state", action_repeat=4)
+    state, _ = env.reset(seed=0)
+    script = ScriptedExpert(task)
+    script.reset(np.random.default_rng(0))
+    for _ in range(20):
+        action = script(state)
+        state, *_ = env.step(action)
+    hand = env._env.get_endeff_pos().copy()
+    for step in range(8):
+        env.step(hold_pose(env, action, step))
+    assert np.linalg.norm(env._env.get_endeff_pos() - hand) < 0.01  # 2 cm by the pace of one
+    env.close()
+
+
+@pytest.mark.usefixtures("metaworld")
+def test_episodes_end_at_so_many_control_steps_where_the_repeat_does_not_divide_them():
+    env = MetaWorldEnv("reach", observation="state", action_repeat=7)
+    env.reset(seed=0)
+    still, ended, played = np.zeros(4, np.float32), False, 0
+    while not ended:
+        *_, ended, _ = env.step(still)
+        played += 1
+    assert played == -(-STEPS // 7) and env._steps == STEPS
+    env.close()
+
+
+@pytest.mark.usefixtures("metaworld")
+def test_metaworlds_own_cameras_are_turned_upright_and_see_as_wide_as_is_said():
+    frames = {}
+    for name, view in {
+        "corner": View(camera=2),
+        "own": View(free_camera=(0.0, 0.68, 0.1, 1.25, 145.0, -45.0)),
+        "wide": View(free_camera=(0.0, 0.68, 0.1, 1.25, 145.0, -45.0), fovy=90.0),
+    }.items():
+        env = MetaWorldEnv("door_close", view=view)
+        frames[name] = env.reset(seed=0)[0].astype(int)
+        if name == "corner":
+            bare = env._renderer.frame(env._env.data)
+            assert np.array_equal(bare[::-1, ::-1], frames[name])
+        env.close()
+    assert (frames["own"] != frames["wide"]).any(-1).mean() > 0.2

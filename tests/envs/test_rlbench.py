@@ -208,6 +208,10 @@ def test_bad_placements_are_tried_again_and_bad_actions_are_named(simulator):
     with pytest.raises(task_environment.TaskEnvironmentError):
         env.reset(seed=0)
     assert not task_environment.FAILURES
+    task_environment.FAILURES[:] = [1] * 100
+    with pytest.raises(RuntimeError, match=f"could not place {TASK}"):  # as of a planner's failure
+        env.record_demo(seed=0)
+    task_environment.FAILURES.clear()
 
 
 @pytest.mark.parametrize("repeat", [1, 4])

@@ -184,3 +184,14 @@ def test_ends_that_are_told_in_another_form_are_passed_on():
     infos = {"final_info": np.array([{"success": True}, None], dtype=object)}
     assert parts.told_of_ended(infos, np.array([True, False]))["final_info"] is infos["final_info"]
     assert parts.values["success"].tolist() == [False, False]
+
+
+def test_videos_of_held_actions_are_as_fast_as_the_environment():
+    env = gym.make("viper/dmc-pendulum_swingup-v0", checkpoint=None)
+    fps = env.metadata["render_fps"]
+    assert HoldAction(env, 5).metadata == {**env.metadata, "render_fps": round(fps / 5)}
+    envs = gym.make_vec("viper/dmc-pendulum_swingup-v0", 1, checkpoint=None)
+    held = HoldActionVector(envs, 1000)
+    assert held.metadata["render_fps"] == 1 and env.metadata["render_fps"] == fps
+    assert held.metadata["autoreset_mode"] == envs.metadata["autoreset_mode"]
+    envs.close()

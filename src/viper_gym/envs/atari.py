@@ -135,7 +135,7 @@ class AtariEnv(DrawnEnv):
         self.emulator: Any = self._game.ale
         self.emulator_actions: list[Any] = self.emulator.getMinimalActionSet()
         self.observation_space = self._observation_space(128)
-        fps = round(60 / self.action_repeat)
+        fps = max(1, round(60 / self.action_repeat))
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": fps}
         self._frames: list[np.ndarray] = []
 

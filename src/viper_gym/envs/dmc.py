@@ -66,7 +66,7 @@ class DMCEnv(DrawnEnv):
         self.action_space: gym.spaces.Box = gym.spaces.Box(-1.0, 1.0, action_spec.shape, np.float32)
         width = sum(int(np.prod(s.shape)) for s in self._env.observation_spec().values())
         self.observation_space = self._observation_space(width)
-        fps = round(1.0 / (self._env.control_timestep() * self.action_repeat))
+        fps = max(1, round(1.0 / (self._env.control_timestep() * self.action_repeat)))
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": fps}
 
     @property

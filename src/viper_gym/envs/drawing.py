@@ -94,6 +94,8 @@ def chosen_view(suite: Suite, task: str, view: Mapping[str, Any]) -> View:
         TypeError: no such field, or none that can be chosen in this suite.
         ValueError: a value that nothing can be drawn with.
     """
+    if not isinstance(view, Mapping):
+        raise TypeError(f"view: expected fields and values ({{'camera': 1}}), got {view!r}")
     known = _view_fields(suite)
     refused = sorted(view.keys() - set(known))
     if refused:

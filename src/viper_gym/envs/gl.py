@@ -15,7 +15,8 @@ from viper_gym.errors import DependencyNotInstalled, RenderingUnavailable
 from viper_gym.optional import require
 
 _READS_MUJOCO_GL = {"mujoco.rendering.classic.gl_context", "mujoco.gl_context"}
-APT_LINE = "apt-get install -y libegl1 libgl1 libosmesa6"
+APT_LINE = "apt-get install -y libegl1 libgl1"
+OR_OSMESA = "(or libosmesa6, for MUJOCO_GL=osmesa, where your release still has it)"
 
 
 def configure_headless_gl() -> str:
@@ -41,7 +42,8 @@ def configure_headless_gl() -> str:
             chosen = "glfw"
         else:
             raise RenderingUnavailable(
-                f"no OpenGL library for headless rendering (EGL or OSMesa). Run: {APT_LINE}"
+                f"no OpenGL library for headless rendering (EGL or OSMesa). "
+                f"Run: {APT_LINE} {OR_OSMESA}"
             )
         os.environ["MUJOCO_GL"] = chosen
         for name in _READS_MUJOCO_GL & sys.modules.keys():
@@ -92,6 +94,5 @@ def could_not_draw(error: BaseException) -> RenderingUnavailable:
     """What to raise where the first frame of an environment fails: which library to install."""
     return RenderingUnavailable(
         f"could not draw a frame ({type(error).__name__}: {error}). "
-        f"Install a software renderer: {APT_LINE} (MUJOCO_GL=osmesa takes it); `viper-gym doctor` "
-        "says more"
+        f"Install a software renderer: {APT_LINE} {OR_OSMESA}; `viper-gym doctor` says more"
     )

@@ -123,7 +123,7 @@ class MetaWorldEnv(DrawnEnv):
         self._renderer = SceneRenderer(self._env.model, self.view)
         self.action_space: gym.spaces.Box = gym.spaces.Box(-1.0, 1.0, (4,), np.float32)
         self.observation_space = self._observation_space(39)
-        fps = round(1.0 / (self._env.dt * self.action_repeat))
+        fps = max(1, round(1.0 / (self._env.dt * self.action_repeat)))
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": fps}
 
     def _show_goal(self) -> None:
@@ -152,6 +152,8 @@ class MetaWorldEnv(DrawnEnv):
             self._state, value, _, _, info = self._env.step(action)
             self._steps += 1
             reward, success = reward + float(value), max(success, float(info["success"]))
+            if self._steps == STEPS:
+                break
         over = self._steps >= STEPS
         return self._observe(), reward, False, over, {"success": success}
 
@@ -165,7 +167,10 @@ class MetaWorldEnv(DrawnEnv):
 
     def render(self) -> np.ndarray:
         """uint8 (H, W, 3), a fresh array."""
-        return self._renderer.frame(self._env.data)
+        frame = self._renderer.frame(self._env.data)
+        up = self._env.data.cam_xmat[self.view.camera].reshape(3, 3)[2, 1]
+        # Meta-World's own cameras hang upside down
+        return frame[::-1, ::-1].copy() if self.view.free_camera is None and up < 0 else frame
 
     def nothing_in_view(self) -> AbstractContextManager[None]:
         """Inside, frames show the table without arm and objects."""
@@ -180,13 +185,15 @@ def hold_pose(env: MetaWorldEnv, action: np.ndarray, step: int) -> np.ndarray:
     """Bring the arm to rest where it is, the gripper as the action before (4,) had it.
 
     The hand follows a target that actions move, up to 12 cm behind it, and glides on for some
-    60 steps where they merely stop. So the first steps at rest bring the target back to the hand.
+    60 steps where they merely stop. So the first at rest bring the target back to the hand.
     The rest are zero: to go on so would let the arm sink, which hangs a little below its target.
     Where success is lost so (`MetaWorldTask.leads`) the arm glides on.
     """
-    leads = step >= 4 or metaworld_task(env.task).leads
+    repeat = env.action_repeat
+    leads = step * repeat >= 4 or metaworld_task(env.task).leads
     back = np.zeros(3) if leads else env.target_lead()
-    return np.array([*np.clip(-back * 100, -1, 1), action[3]], np.float32)  # 1 cm a step
+    moves = np.clip(-back * 100 / repeat, -1, 1)  # 1 cm a control step
+    return np.array([*moves, action[3]], np.float32)
 
 
 class ScriptedExpert:

@@ -23,7 +23,12 @@ def configure_rendering(model: Any, view: View) -> None:
 
     "fast" leaves out shadows, multisampling and reflections, which software renderers spend
     nine tenths of a frame on.
+
+    Raises:
+        ValueError: a camera or a geom that the model does not have.
     """
+    if view.free_camera is None and view.camera >= model.ncam:
+        raise ValueError(f"camera: the scene has {model.ncam}, from 0 on, got {view.camera}")
     if view.render_quality == "fast":
         model.vis.quality.shadowsize = 0
         model.vis.quality.offsamples = 0
@@ -31,10 +36,19 @@ def configure_rendering(model: Any, view: View) -> None:
         model.mat_reflectance[:] = 0
     model.vis.global_.offwidth = view.image_size
     model.vis.global_.offheight = view.image_size
-    if view.fovy is not None:
+    if view.fovy is not None and view.free_camera is not None:
+        model.vis.global_.fovy = view.fovy
+    elif view.fovy is not None:
         model.cam_fovy[view.camera] = view.fovy
     for name in view.see_through:
-        model.mat_rgba[model.geom(name).matid, 3] = 0.5
+        try:
+            geom = model.geom(name)
+        except KeyError as error:
+            raise ValueError(f"see_through: {error.args[0]}") from error
+        if geom.matid >= 0:
+            model.mat_rgba[geom.matid, 3] = 0.5
+        else:
+            model.geom_rgba[geom.id, 3] = 0.5
 
 
 _OPEN: WeakSet[Any] = WeakSet()

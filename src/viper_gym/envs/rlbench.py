@@ -109,7 +109,7 @@ class RLBenchEnv(DrawnEnv):
         except BaseException:
             self.close()
             raise
-        fps = round(20 / self.action_repeat)
+        fps = max(1, round(20 / self.action_repeat))
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": fps}
         self.action_space = gym.spaces.Box(-1.0, 1.0, (8,), np.float32)
         self.observation_space = self._observation_space(len(self.state()))
@@ -172,12 +172,14 @@ class RLBenchEnv(DrawnEnv):
         It ends the episode that was being played.
 
         Raises:
-            RuntimeError: the planner failed ten times.
+            RuntimeError: the planner failed ten times, or the task could not be placed.
         """
         self._needs_reset = True
         try:
             with _global_seed(seed):
                 demo = self._task.get_demos(1, live_demos=True)[0]
+        except self._errors.TaskEnvironmentError as error:  # another seed may do
+            raise RuntimeError(f"RLBench could not place {self.task}: {error}") from error
         finally:  # RLBench leaves the arm under position control where its planner fails
             self._arm.set_control_mode(self._simulator._robot)
         frames = np.stack([np.asarray(o.front_rgb, np.uint8) for o in demo])

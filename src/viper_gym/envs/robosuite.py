@@ -3,7 +3,7 @@
 The suite of the cross-embodiment experiment (paper section 4.3): scene, camera, actions and expert
 are the same for both arms, so that only the arm differs. A task here is an arm and what it does:
 "panda_door". robosuite wants an older mujoco and numpy than the other suites, hence an environment
-of its own (`make robosuite`).
+of its own (`make test-robosuite` makes it).
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class RobosuiteEnv(DrawnEnv):
         width = int(self._env.action_dim)
         self.action_space: gym.spaces.Box = gym.spaces.Box(-1.0, 1.0, (width,), np.float32)
         self.observation_space = self._observation_space(len(self.state()))
-        fps = round(RATE / self.action_repeat)
+        fps = max(1, round(RATE / self.action_repeat))
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": fps}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
@@ -131,6 +131,8 @@ class RobosuiteEnv(DrawnEnv):
             solved = float(self._env._check_success())
             reward, success = reward + solved, max(success, solved)
             self._steps += 1
+            if self._steps == STEPS:
+                break
         over = self._steps >= STEPS
         return self._observe(), reward, False, over, {"success": success}
 

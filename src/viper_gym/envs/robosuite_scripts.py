@@ -56,7 +56,7 @@ class RobosuiteScript:
         error = now.target(seen) - seen["robot0_eef_pos"]
         action = np.zeros(self._env.action_space.shape)
         action[:3], action[-1] = np.clip(GAIN * error, -1, 1), now.grip
-        self._steps += 1
+        self._steps += self._env.action_repeat
         there = np.linalg.norm(error) < now.near and self._steps >= now.least
         if (there or self._steps >= now.most) and self._at < len(self._waypoints) - 1:
             self._at, self._steps = self._at + 1, 0

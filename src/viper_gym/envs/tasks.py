@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from viper_gym.errors import UnknownTask
 
 _EXPECTED = {
@@ -47,6 +49,9 @@ class View:
         Raises:
             ValueError: a value that nothing can be drawn with.
         """
+        for name in ("image_size", "camera", "fovy"):  # NumPy's numbers become Python's, for JSON
+            if isinstance(value := getattr(self, name), np.integer | np.floating):
+                object.__setattr__(self, name, value.item())
         free, seen = self.free_camera, self.see_through
         fits = {
             "image_size": _is(int, self.image_size) and self.image_size >= 1,

@@ -66,7 +66,8 @@ KNOWN_BAD = (
         {"robosuite": "<=1.5.2", "mujoco": ">=3.10"},
         "problem",
         "robosuite cannot build its models (mj_fullM takes other arguments from mujoco 3.10 on)",
-        'a second environment: pip install "viper-gym[robosuite]" (tested: mujoco 3.3.0)',
+        "a second environment (tested: mujoco 3.3.0): in a checkout `make test-robosuite` makes "
+        "it, or pip install -c constraints-robosuite.txt '.[robosuite]'",
     ),
     KnownBad(
         {"robosuite": "<=1.5.2", "numpy": ">=2"},

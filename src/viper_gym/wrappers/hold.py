@@ -38,6 +38,7 @@ class HoldAction(gym.Wrapper, gym.utils.RecordConstructorArgs):
         self._steps = checked_hold(steps)
         gym.utils.RecordConstructorArgs.__init__(self, steps=self._steps)
         gym.Wrapper.__init__(self, env)
+        self.metadata = _slower(env.metadata, self._steps)
 
     @property
     def preprocessing(self) -> dict[str, Any] | None:
@@ -66,6 +67,7 @@ class HoldActionVector(VectorWrapper):
     def __init__(self, env: VectorEnv, steps: int):
         super().__init__(env)
         self._steps = checked_hold(steps)
+        self.metadata = _slower(env.metadata, self._steps)
         mode = autoreset_mode(env)
         self._resets_next = mode == AutoresetMode.NEXT_STEP
         self._resets_at_once = mode == AutoresetMode.SAME_STEP
@@ -157,6 +159,12 @@ def _larger(value: Any, before: Any) -> Any:
     except (TypeError, ValueError):
         return value
     return larger if np.ndim(larger) else type(value)(larger)
+
+
+def _slower(metadata: dict[str, Any], steps: int) -> dict[str, Any]:
+    """Frames of the agent's steps are further apart than the environment's."""
+    fps = metadata.get("render_fps")
+    return {**metadata, "render_fps": max(1, round(fps / steps))} if fps else dict(metadata)
 
 
 def _held(said: dict[str, Any] | None, steps: int) -> dict[str, Any] | None:

@@ -500,10 +500,12 @@ def test_what_was_learned_is_kept_where_the_last_evaluation_fails(tmp_path):
     def none(number: int) -> SyncVectorEnv:
         raise RuntimeError("one simulator a process")
 
-    made = trainer(tmp_path, make_eval_envs=none, total=90)
-    with pytest.raises(RuntimeError, match="one simulator"):
-        made.run()
-    assert trainer(tmp_path, total=200, resume=True).step == 90
+    for every in (150, 90, 30):  # behind the last step, at it, and before
+        made = trainer(tmp_path / str(every), make_eval_envs=none, total=90, eval_every=every)
+        with pytest.raises(RuntimeError, match="one simulator"):
+            made.run()
+        again = trainer(tmp_path / str(every), total=200, resume=True)
+        assert again.step == min(every, 90)
 
 
 def test_figures_behind_the_last_line_are_written_at_the_end(tmp_path):

@@ -122,6 +122,24 @@ def test_one_disaster_makes_nothing_else_a_success(episodes):
     assert audit.failed_experts == 2
 
 
+@pytest.mark.parametrize("beside", [(), ("zero",)])
+def test_experts_of_negative_returns_are_not_held_against_their_own_mean(episodes, beside):
+    """Where nothing is known of others the worst expert is the worst."""
+    returns = (-100.0, -150.0, -160.0)
+    experts = [
+        Episode(e.frames, np.full(len(e.frames) - 1, value / 79, np.float32))
+        for e, value in zip(episodes["expert"], returns, strict=False)
+    ]
+    given = {"expert": experts, **{name: episodes[name] for name in beside}}
+    for name in beside:
+        given[name] = [
+            Episode(e.frames, np.full(len(e.frames) - 1, -400 / 79, np.float32))
+            for e in episodes[name]
+        ]
+    audit, _ = audit_task(brightness_model(), "a", given, cheap=("zero",))
+    assert audit.failed_experts == (0 if beside else 1)
+
+
 def test_the_task_is_done_half_way_from_those_who_do_not_try_to_experts(episodes):
     """A pole that begins upright falls slowly: idling has three quarters of an expert's return."""
     returns = {"expert": 1.0, "random": 0.3, "zero": 0.75, "empty": 1.0}

@@ -120,12 +120,19 @@ def test_masks_of_another_size_are_refused(release):
 
 
 def test_a_few_bytes_that_stand_for_endless_lists_are_refused(tmp_path):
+    """What is there twice is made once; nothing real is nested so deeply."""
     endless = [0]
     for _ in range(60):
         endless = [endless, endless]
     (tmp_path / "args").write_bytes(pickle.dumps(endless))
     with pytest.raises(CheckpointError, match="nested more than 8 deep"):
         load_restricted(tmp_path / "args")
+    wide = [0]
+    for _ in range(7):
+        wide = [wide] * 1000
+    (tmp_path / "args").write_bytes(pickle.dumps(wide))
+    made = load_restricted(tmp_path / "args")
+    assert len(made) == 1000 and made[0] is made[999]
 
 
 def test_without_averaged_weights_the_plain_ones_are_taken(tmp_path):

@@ -133,6 +133,32 @@ def test_a_gap_in_a_movie_is_rest(tmp_path):
     assert np.array_equal(shown, video[[0, 1, 2, *[3] * 7, 4, 5, 6, 7, 8, 9]])
 
 
+def timed(path, begins: list[int], ticks: int) -> None:
+    """A movie of as many pictures, each shown from a time in ticks of a second on."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=ticks)
+        stream.width = stream.height = 32
+        stream.time_base = stream.codec_context.time_base = Fraction(1, ticks)
+        for number, begin in enumerate(begins):
+            picture = np.full((32, 32, 3), number, np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = begin, Fraction(1, ticks)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+@pytest.mark.parametrize("steps, read", [
+    ([2, 3] * 20, 41),  # 24 pictures a second on a clock of 60
+    ([33] * 5 + [1] + [33] * 34, 41),
+    ([33, 34, 33] * 13 + [100], 40 + 3),
+    ([33] * 40 + [10**7], 41 + 1000),
+])  # fmt: skip
+def test_uneven_times_are_no_rest(tmp_path, caplog, steps, read):
+    timed(tmp_path / "v.mkv", np.cumsum([0, *steps]).tolist(), 1000)
+    assert len(read_video(tmp_path / "v.mkv").frames) == read
+    assert ("1000 are read" in caplog.text) == (read > 1000)
+
+
 def test_a_broken_picture_is_named(tmp_path):
     for i in range(3):
         Image.fromarray(frames(1)[0]).save(tmp_path / f"{i}.png")

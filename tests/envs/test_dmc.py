@@ -149,6 +149,8 @@ def test_an_environment_that_has_drawn_can_be_copied_and_pickled():
     for twin in twins:
         again, paid, *_ = twin.step(action)
         assert np.array_equal(observation, again) and paid == pytest.approx(reward, abs=1e-4)
+        with twin.unwrapped.nothing_in_view():  # it draws the model that it simulates
+            assert (twin.unwrapped.render() != again).any()
         twin.close()
     env.close()
 

@@ -250,7 +250,7 @@ def test_metaworlds_own_cameras_are_turned_upright_and_see_as_wide_as_is_said():
         env = MetaWorldEnv("door_close", view=view)
         frames[name] = env.reset(seed=0)[0].astype(int)
         if name == "corner":
-            bare = env._renderer.frame(env._env.data)
+            bare = env._renderer.frame(env._env.model, env._env.data)
             assert np.array_equal(bare[::-1, ::-1], frames[name])
         env.close()
     assert (frames["own"] != frames["wide"]).any(-1).mean() > 0.2

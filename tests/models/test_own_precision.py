@@ -6,39 +6,37 @@ import torch
 from viper_gym.models import precision
 
 
+@pytest.mark.parametrize("asked", ["highest", "high", "medium"])
 @pytest.mark.parametrize("newer", [False, True])
-def test_the_first_in_switches_and_the_last_out_restores(monkeypatch, newer):
-    kinds = [type(name, (), {"allow_tf32": True}) for name in ("Cudnn", "Products", "Mkldnn")]
-    cudnn, products, mkldnn = kinds
-    told = (type("conv", (), {}), products, type("matmul", (), {}))
+def test_the_first_in_switches_and_the_last_out_restores(monkeypatch, newer, asked):
+    """Newer PyTorch has three settings; in older ones products have one, of three values."""
+    products = [asked]
+    cudnn = type("Cudnn", (), {"allow_tf32": True})
+    owners = [type(name, (), {"fp32_precision": "tf32"}) for name in ("conv", "cuda", "mkldnn")]
     if newer:
-        cudnn.conv, mkldnn.matmul = told[0], told[2]
-        for owner in told:
-            owner.fp32_precision = "tf32"
+        cudnn.conv = owners[0]
+        monkeypatch.setattr(torch.backends.cuda, "matmul", owners[1])
+        monkeypatch.setattr(torch.backends.mkldnn, "matmul", owners[2])
     monkeypatch.setattr(torch.backends, "cudnn", cudnn)
-    monkeypatch.setattr(torch.backends.cuda, "matmul", products)
-    monkeypatch.setattr(torch.backends, "mkldnn", mkldnn)
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: products[-1])
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", products.append)
 
-    def read() -> set:
-        return (
-            {owner.fp32_precision for owner in told}
-            if newer
-            else {cudnn.allow_tf32, products.allow_tf32}
-        )
+    def read() -> object:
+        if newer:
+            return {owner.fp32_precision for owner in owners}
+        return cudnn.allow_tf32, products[-1]
 
-    before, inside = ({"tf32"}, {"ieee"}) if newer else ({True}, {False})
-    precision._enter()
-    precision._enter()  # of another thread
-    assert read() == inside
-    precision._leave()
-    assert read() == inside
-    precision._leave()
-    assert read() == before
+    before, inside = ({"tf32"}, {"ieee"}) if newer else ((True, asked), (False, "highest"))
+    for _ in range(2):
+        precision._enter()
+        precision._enter()  # of another thread
+        assert read() == inside
+        precision._leave()
+        assert read() == inside
+        precision._leave()
+        assert read() == before
     # only the ones or the others are touched: PyTorch refuses a mix
-    assert not newer or all(kind.allow_tf32 for kind in kinds)
-    precision._enter()
-    precision._leave()
-    assert read() == before
+    assert not newer or (cudnn.allow_tf32 and products == [asked])
 
 
 @pytest.mark.parametrize("asked", ["highest", "high", "medium"])
@@ -49,8 +47,12 @@ def test_products_are_fp32_whatever_the_process_asked_for(asked):
         with torch.autocast("cpu", torch.bfloat16), precision.own_precision(torch.device("cpu")):
             x = torch.randn(4, 4)
             assert (x @ x).dtype == torch.float32
-            settings = [getattr(owner, name) for owner, name, _ in precision._exact()]
-            assert settings == [exact for *_, exact in precision._exact()]
+            known = torch.backends
+            if hasattr(getattr(known.cudnn, "conv", None), "fp32_precision"):
+                products = known.cuda.matmul, known.mkldnn.matmul
+                assert {owner.fp32_precision for owner in products} == {"ieee"}
+            else:
+                assert torch.get_float32_matmul_precision() == "highest"
         assert torch.get_float32_matmul_precision() == asked
     finally:
         torch.set_float32_matmul_precision(before)

@@ -175,9 +175,9 @@ def test_a_run_of_an_earlier_version_is_not_gone_on_with(tmp_path):
     """It held out other videos, and its lowest held-out loss is of those."""
     Loop(config(tmp_path), "run", Settings()).run(Counts())
     state = torch.load(tmp_path / "state.pt", weights_only=True)
-    old = {k: v for k, v in json.loads(state["settings"]).items() if k != "held_out"}
+    old = {k: v for k, v in json.loads(state["settings"]).items() if k != "windows"}
     torch.save({**state, "settings": json.dumps(old)}, tmp_path / "state.pt")
-    with pytest.raises(TrainingError, match=r"held_out=None \(now spread\)"):
+    with pytest.raises(TrainingError, match=r"windows=None \(now held out spread"):
         Loop(config(tmp_path, resume=True), "run", Settings()).run(Counts())
 
 

@@ -240,6 +240,7 @@ class Trainer:
             if self._every(c.log_every):
                 self._write(means.take("train"))
             if self._every(c.eval_every):
+                self.save()  # what was learned must not hang on an evaluation
                 self._evaluate()
             if time.monotonic() - saved > 60 * c.checkpoint_minutes:
                 self.save()
@@ -251,11 +252,11 @@ class Trainer:
         """Write down what is not yet, `left` of the figures among it."""
         if left:
             self._write(left)
+        self.save()  # first: what follows may fail
         if self._labels is not None:  # whoever trains on begins new episodes: these end here
             for env in range(self.config.num_envs):
                 self._labels.label(env)
         if self.step % self.config.eval_every >= self.config.num_envs:
-            self.save()  # what was learned must not hang on an evaluation
             self._evaluate()
         self.save()
         self._log.close()

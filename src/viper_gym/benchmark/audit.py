@@ -162,14 +162,14 @@ def _unskilled(scored: dict[str, list[Scored]]) -> float:
 
 
 def _worst(scored: dict[str, list[Scored]]) -> float:
-    """The worst mean return of a behaviour (one disaster would make all else a success); NaN if
-    none is known."""
-    means = [
-        float(np.mean(known))
-        for items in scored.values()
-        if (known := [r for s in items if np.isfinite(r := s.episode.task_return)])
-    ]
-    return min(means, default=float("nan"))
+    """The worst mean return of a behaviour (one disaster would make all else a success), the worst
+    expert's where no other is known; NaN if none is."""
+    known = {
+        name: [r for s in items if np.isfinite(r := s.episode.task_return)]
+        for name, items in scored.items()
+    }
+    means = [float(np.mean(r)) for name, r in known.items() if r and name != "expert"]
+    return min(means or known["expert"], default=float("nan"))
 
 
 def _only_successes(experts: list[Scored], worst: float, unskilled: float) -> list[Scored]:

@@ -21,7 +21,7 @@ from huggingface_hub import (
     snapshot_download,
     try_to_load_from_cache,
 )
-from huggingface_hub.utils import get_session
+from huggingface_hub.utils import EntryNotFoundError, get_session
 
 from viper_gym.checkpoints.bundle import CARD, CONFIG, TOKENIZER, VIDEO_MODEL, load_bundle
 from viper_gym.checkpoints.card import is_generated, licence_of, model_card
@@ -231,7 +231,7 @@ def upload(
         revision: branch; None is "main".
         create_pr: open a pull request instead.
         license: the Hub's identifier of a licence, for the card that is made. None keeps that of
-            the bundle's card.
+            the bundle's card, or of the repository's.
 
     Raises:
         CheckpointError: the folder is no sound bundle (then nothing was sent), or the Hub refuses.
@@ -248,15 +248,17 @@ def upload(
             f"the bundle has a model card: put the licence into the metadata of its {CARD} instead"
         )
     contents = {name: (folder / name).read_bytes() for name in _REQUIRED}
-    license = license or licence_of(bundle.card or "")  # a new card does not change it
-    card = model_card(bundle.config, repo_id, license) if made else bundle.card
-    contents[CARD] = str(card).encode("utf-8")
     api = HfApi(token=token)
     try:
         if not create_pr:
             api.create_repo(repo_id, private=private, exist_ok=True)
             if revision not in (None, constants.DEFAULT_REVISION):
                 api.create_branch(repo_id, branch=str(revision), exist_ok=True)
+        card = bundle.card
+        if made:  # a new one does not change the licence
+            before = licence_of(bundle.card or "") or _published_licence(api, repo_id, revision)
+            card = model_card(bundle.config, repo_id, license or before)
+        contents[CARD] = str(card).encode("utf-8")
         commit = api.create_commit(
             repo_id,
             [CommitOperationAdd(name, content) for name, content in contents.items()],
@@ -271,3 +273,12 @@ def upload(
         raise explain(error, doing) from error
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     return PushedBundle(commit.pr_url or commit.commit_url, commit.oid, hashes)
+
+
+def _published_licence(api: HfApi, repo_id: str, revision: str | None) -> str | None:
+    """The licence that a repository's card names, if there is one."""
+    try:
+        card = api.hf_hub_download(repo_id, CARD, revision=revision, force_download=True)
+    except EntryNotFoundError:
+        return None
+    return licence_of(Path(card).read_text("utf-8"))

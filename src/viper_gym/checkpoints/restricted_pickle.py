@@ -88,11 +88,13 @@ class _Unpickler(pickle.Unpickler):
         return self._known[module, name]
 
 
-def _plain(value: Any, depth: int = 0) -> Any:
+def _plain(value: Any, done: dict[int, Any], depth: int = 0) -> Any:
     """What was read, with NumPy's arrays and argparse's Namespaces in place of what stood for them.
 
     Args:
-        depth: of what it is in. Lists that hold one another twice are few bytes and many items.
+        done: what was made of objects by their ids: lists that hold one another several times are
+            few bytes and would be many items.
+        depth: of what it is in.
 
     Raises:
         TypeError: something else is in it, or it is nested too deeply.
@@ -101,13 +103,17 @@ def _plain(value: Any, depth: int = 0) -> Any:
         raise TypeError(f"it is nested more than {DEEPEST} deep")
     if isinstance(value, _Array):
         return value.value
-    inside = partial(_plain, depth=depth + 1)
+    if id(value) in done:
+        return done[id(value)]
+    inside = partial(_plain, done=done, depth=depth + 1)
     if isinstance(value, argparse.Namespace):
-        return argparse.Namespace(**inside(vars(value)))
-    if isinstance(value, dict):
-        return {inside(key): inside(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return type(value)(map(inside, value))
+        done[id(value)] = argparse.Namespace(**inside(vars(value)))
+    elif isinstance(value, dict):
+        done[id(value)] = {inside(key): inside(item) for key, item in value.items()}
+    elif isinstance(value, list | tuple | set | frozenset):
+        done[id(value)] = type(value)(map(inside, value))
+    if id(value) in done:
+        return done[id(value)]
     if value is None or isinstance(value, bool | int | float | str | bytes | np.generic):
         return value
     raise TypeError(f"a {type(value).__name__} is in it")
@@ -122,7 +128,7 @@ def load_restricted(path: Path) -> Any:
     if not path.is_file():
         raise CheckpointError(f"{path}: missing")
     try:
-        return _plain(_Unpickler(io.BytesIO(path.read_bytes())).load())
+        return _plain(_Unpickler(io.BytesIO(path.read_bytes())).load(), {})
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     except Exception as error:  # a broken pickle can raise nearly anything

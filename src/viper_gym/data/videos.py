@@ -28,7 +28,8 @@ logger = logging.getLogger("viper_gym")
 MOVIES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".gif")
 PICTURES = (".png", ".jpg", ".jpeg")
 LOSSY = (".mp4", ".avi", ".webm", ".mov", ".gif", ".jpg", ".jpeg")
-SHORT = 0.1  # quantile of the times that a movie's pictures are shown: that of one frame
+RESTS = 1.8  # times a frame's time: a picture of a movie that is shown for longer is at rest
+LONGEST = 1000  # frames of one picture: what is beyond is a fault in the file's times
 UNREADABLE = (OSError, ValueError, EOFError, SyntaxError)  # Pillow's of a broken PNG is the last
 FRONT = "front_rgb"  # RLBench: <task>/variation0/episodes/episode0/front_rgb/12.png
 
@@ -103,23 +104,25 @@ def _movie(path: Path) -> Iterator[np.ndarray]:
 def _times_shown(movie: Path) -> list[int]:
     """For how many frames each picture of a movie stands: files leave out what does not change.
 
-    A frame lasts as long as the shorter ones of the movie's do, so that uneven times of a camera
-    and a movie that is at rest for most of it are no matter.
+    Most pictures are shown for one frame's time. Who is shown for nearly two or more stands for so
+    many: frame rates that do not fit a file's clock make steps of one and a half.
     """
     import av
 
     with av.open(str(movie)) as container:
         told = [(p.pts, p.duration or 0) for p in container.demux(video=0) if p.pts is not None]
     told.sort()
-    begins = np.array([begin for begin, _ in told], float)
-    if len(begins) < 3:
-        return [1] * len(begins)
-    lasts = np.diff(begins)
-    frame = float(np.quantile(lasts, SHORT))
+    lasts = np.diff([begin for begin, _ in told]).astype(float)
+    frame = float(np.median(lasts)) if len(lasts) > 1 else 0.0
     if not frame > 0:
-        return [1] * len(begins)
-    lasts = np.append(lasts, max(frame, told[-1][1]))
-    return [max(1, round(last / frame)) for last in lasts]
+        return [1] * len(told)
+    lasts = np.append(lasts, told[-1][1]) / frame
+    times = [round(last) if last >= RESTS else 1 for last in lasts]
+    if max(times) > LONGEST:
+        logger.warning(
+            "%s: a picture is shown for %d frames' time; %d are read", movie, max(times), LONGEST
+        )
+    return [min(time, LONGEST) for time in times]
 
 
 def _pictures(folder: Path) -> Iterator[np.ndarray]:

@@ -113,7 +113,8 @@ class DMCEnv(DrawnEnv):
 
     def render(self) -> np.ndarray:
         """uint8 (H, W, 3), a fresh array."""
-        return self._renderer.frame(self._env.physics.data.ptr)
+        physics = self._env.physics
+        return self._renderer.frame(physics.model.ptr, physics.data.ptr)
 
     def nothing_in_view(self) -> AbstractContextManager[None]:
         """Inside, frames show the scene without its bodies, tendons and sites."""

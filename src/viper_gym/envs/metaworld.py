@@ -18,7 +18,7 @@ import numpy as np
 
 from viper_gym.envs.drawn_env import DrawnEnv
 from viper_gym.envs.gl import configure_headless_gl, require_simulator
-from viper_gym.envs.mujoco_view import SceneRenderer
+from viper_gym.envs.mujoco_view import SceneRenderer, nothing_but_the_table
 from viper_gym.envs.tasks import View
 from viper_gym.envs.version_pairs import names_bad_versions
 from viper_gym.errors import UnknownTask
@@ -167,14 +167,15 @@ class MetaWorldEnv(DrawnEnv):
 
     def render(self) -> np.ndarray:
         """uint8 (H, W, 3), a fresh array."""
-        frame = self._renderer.frame(self._env.data)
+        frame = self._renderer.frame(self._env.model, self._env.data)
+        if self.view.free_camera is not None:
+            return frame
         up = self._env.data.cam_xmat[self.view.camera].reshape(3, 3)[2, 1]
-        # Meta-World's own cameras hang upside down
-        return frame[::-1, ::-1].copy() if self.view.free_camera is None and up < 0 else frame
+        return frame[::-1, ::-1].copy() if up < 0 else frame  # its own cameras are upside down
 
     def nothing_in_view(self) -> AbstractContextManager[None]:
         """Inside, frames show the table without arm and objects."""
-        return self._renderer.nothing_but_the_table()
+        return nothing_but_the_table(self._env.model)
 
     def close(self) -> None:
         self._renderer.close()

@@ -151,7 +151,7 @@ class SceneRenderer:
     """
 
     def __init__(self, model: Any, view: View, hidden_groups: tuple[int, ...] = ()):
-        self._model, self._view, self._hidden = model, view, hidden_groups
+        self._view, self._hidden = view, hidden_groups
         self._renderer: Any = None
         configure_rendering(model, view)
 
@@ -160,8 +160,11 @@ class SceneRenderer:
         unlike = ("_camera", "_shown")
         return {k: v for k, v in vars(self).items() if k not in unlike} | {"_renderer": None}
 
-    def frame(self, data: Any) -> np.ndarray:
+    def frame(self, model: Any, data: Any) -> np.ndarray:
         """uint8 (H, W, 3), a fresh array.
+
+        Args:
+            model: what the renderer was made for, or the copy that a copied environment has.
 
         Raises:
             RenderingUnavailable: no OpenGL backend works.
@@ -181,7 +184,7 @@ class SceneRenderer:
             if self._renderer is None:
                 size = self._view.image_size
                 try:
-                    self._renderer = mujoco.Renderer(self._model, size, size)
+                    self._renderer = mujoco.Renderer(model, size, size)
                 except Exception as error:  # GL stacks raise types of their own
                     raise could_not_draw(error) from error
                 close_at_exit(self._renderer)
@@ -190,12 +193,6 @@ class SceneRenderer:
                 self._shown.geomgroup[list(self._hidden)] = 0
             self._renderer.update_scene(data, camera=self._camera, scene_option=self._shown)
             return self._renderer.render().copy()
-
-    def nothing_but_the_table(self) -> AbstractContextManager[None]:
-        """Inside, frames show the table without arm and objects."""
-        model = self._model
-        table = [i for i in range(model.nbody) if "table" in model.body(i).name]
-        return bodies_hidden(model, keep=(0, *table))
 
     def close(self) -> None:
         """Free the context, if there is one."""
@@ -220,6 +217,12 @@ def _camera(view: View) -> Any:
     camera.lookat[:] = x, y, z
     camera.distance, camera.azimuth, camera.elevation = distance, azimuth, elevation
     return camera
+
+
+def nothing_but_the_table(model: Any) -> AbstractContextManager[None]:
+    """Inside, frames of a model show the table without arm and objects."""
+    table = [i for i in range(model.nbody) if "table" in model.body(i).name]
+    return bodies_hidden(model, keep=(0, *table))
 
 
 @contextmanager

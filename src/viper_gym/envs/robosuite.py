@@ -19,7 +19,7 @@ import numpy as np
 
 from viper_gym.envs.drawn_env import DrawnEnv
 from viper_gym.envs.gl import configure_headless_gl, require_simulator
-from viper_gym.envs.mujoco_view import SceneRenderer
+from viper_gym.envs.mujoco_view import SceneRenderer, nothing_but_the_table
 from viper_gym.envs.tasks import View
 from viper_gym.envs.version_pairs import names_bad_versions
 from viper_gym.errors import UnknownTask
@@ -143,11 +143,12 @@ class RobosuiteEnv(DrawnEnv):
 
     def render(self) -> np.ndarray:
         """uint8 (H, W, 3), a fresh array."""
-        return self._renderer.frame(self._env.sim.data._data)
+        sim = self._env.sim
+        return self._renderer.frame(sim.model._model, sim.data._data)
 
     def nothing_in_view(self) -> AbstractContextManager[None]:
         """Inside, frames show the table without arm and objects."""
-        return self._renderer.nothing_but_the_table()
+        return nothing_but_the_table(self._env.sim.model._model)
 
     def close(self) -> None:
         self._renderer.close()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 _LOCK = Lock()
 _inside = 0  # contexts that are open
-_before: list[tuple[Any, str, Any]] = []  # what the outermost found
+_restore: list[Callable[[], Any]] = []  # what the last out does
 
 
 @contextmanager
@@ -30,27 +31,12 @@ def own_precision(device: torch.device) -> Iterator[None]:
             _leave()
 
 
-def _exact() -> list[tuple[Any, str, Any]]:
-    """PyTorch's settings, and the values by which fp32 is fp32. (There are newer and older ones,
-    not to be mixed.)"""
-    known: Any = torch.backends
-    cudnn, matmul = known.cudnn, known.cuda.matmul
-    if not hasattr(getattr(cudnn, "conv", None), "fp32_precision"):
-        return [(cudnn, "allow_tf32", False), (matmul, "allow_tf32", False)]
-    return [
-        (owner, "fp32_precision", "ieee") for owner in (cudnn.conv, matmul, known.mkldnn.matmul)
-    ]
-
-
 def _enter() -> None:
     """Whole fp32 from here on; the settings are the process's, so the first in makes them."""
-    global _inside, _before
+    global _inside
     with _LOCK:
         if _inside == 0:
-            exact = _exact()
-            _before = [(owner, name, getattr(owner, name)) for owner, name, _ in exact]
-            for owner, name, value in exact:
-                setattr(owner, name, value)
+            _restore[:] = _make_exact()
         _inside += 1
 
 
@@ -59,5 +45,26 @@ def _leave() -> None:
     with _LOCK:
         _inside -= 1
         if _inside == 0:
-            for owner, name, value in _before:
-                setattr(owner, name, value)
+            for restore in _restore:
+                restore()
+
+
+def _make_exact() -> list[Callable[[], Any]]:
+    """Let fp32 be fp32; returns what undoes it. PyTorch has newer and older settings for it, not
+    to be mixed."""
+    known: Any = torch.backends
+    cudnn = known.cudnn
+    if hasattr(getattr(cudnn, "conv", None), "fp32_precision"):
+        owners = (cudnn.conv, known.cuda.matmul, known.mkldnn.matmul)
+        undo = [partial(setattr, o, "fp32_precision", o.fp32_precision) for o in owners]
+        for owner in owners:
+            owner.fp32_precision = "ieee"
+        return [*undo]
+    asked = torch.get_float32_matmul_precision()
+    undo = [
+        partial(setattr, cudnn, "allow_tf32", cudnn.allow_tf32),
+        partial(torch.set_float32_matmul_precision, asked),
+    ]
+    cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+    return [*undo]

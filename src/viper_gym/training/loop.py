@@ -136,7 +136,8 @@ class Loop:
         self.config, self.description = config, description
         # batches are a function of seed and step
         shared = {**asdict(settings), "seed": config.seed, "precision": precision}
-        shared["held_out"] = "spread"  # `data.clips.split_episodes`
+        # `data.clips`: what is held out, and where tampered windows are from
+        shared["windows"] = "held out spread, beginnings too; tampered evenly"
         self._settings = json.loads(json.dumps(shared, default=str))
         self._state_path = config.out / STATE
         self.step, self._elapsed, self._evaluated = 0, 0.0, -1

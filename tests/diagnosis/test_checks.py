@@ -27,7 +27,7 @@ def statuses(findings: list) -> list[str]:
 def test_modules_of_the_working_directory_are_not_taken_for_others(tmp_path, monkeypatch):
     (tmp_path / "random.py").write_text("raise SystemExit('this is not the random you want')")
     monkeypatch.chdir(tmp_path)
-    assert in_child("random:randint", (3, 3)) == 3
+    assert in_child("random:randint", 3, 3, timeout=60) == 3
 
 
 # versions

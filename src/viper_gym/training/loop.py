@@ -282,8 +282,9 @@ class Loop:
                 f"{self._state_path} is damaged or foreign: {error!r}. Train anew without resume, "
                 "or in another folder"
             ) from error
-        # what an earlier version did not write is different, too: it held out other videos
-        names = saved.keys() | {"held_out", "precision"}
+        # what an earlier version did not write is different, too: it held out other videos and drew
+        # other windows
+        names = saved.keys() | {"windows", "precision"}
         different = sorted(k for k in names if saved.get(k) != self._settings.get(k))
         if different:
             raise TrainingError(

@@ -50,8 +50,10 @@ class Encoder(nn.Module):
         strides: tuple[int, ...],
     ):
         super().__init__()
-        if not widths or len(strides) != len(widths):
-            raise ValueError(f"{widths} needs at least one layer, and as many strides: {strides}")
+        if not widths:
+            raise ValueError("an encoder needs at least one layer")
+        if len(strides) != len(widths):
+            raise ValueError(f"{len(widths)} layers need as many strides, got {strides}")
         layers: list[nn.Module] = []
         for width, stride in zip(widths, strides, strict=True):
             layers += [nn.Conv2d(channels, width, 3, stride, padding=1), nn.ReLU(inplace=True)]

@@ -68,11 +68,12 @@ def test_a_second_push_keeps_the_licence(hub, bundle, load):
         assert card.data.license == expected
 
 
-def test_a_second_push_from_a_folder_without_a_card_keeps_the_licence(hub, bundle):
+def test_a_second_push_from_a_folder_without_a_card_keeps_the_licence(hub, bundle, cache):
     for license in ("cc-by-nc-4.0", None):
         commit = upload(bundle, NAME, token="writer", license=license).commit
         card = ModelCard(hub.repos[NAME].commits[commit]["README.md"].decode())
         assert card.data.license == "cc-by-nc-4.0"
+    assert not list(cache.rglob("README.md"))  # a lone card would be taken for the newest version
 
 
 def test_branches_and_pull_requests(hub, files, bundle, load):

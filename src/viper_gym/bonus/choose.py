@@ -58,6 +58,6 @@ def _check_size(bonus: Bonus, frames: tuple[int, int]) -> None:
     if isinstance(bonus, RND) and bonus.image_size != frames:
         (height, width), (made_height, made_width) = frames, bonus.image_size
         raise FrameMismatch(
-            f"this RND is for frames of {made_height}x{made_width}, the video model's are "
+            f"this RND is for frames of {made_height}x{made_width}, those here are "
             f"{height}x{width}: make it as RND(({height}, {width})), or pass bonus='rnd'"
         )

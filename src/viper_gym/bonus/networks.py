@@ -30,7 +30,8 @@ def in_fp32(method: Method) -> Method:
 
 def both_sides(image_size: int | tuple[int, int]) -> tuple[int, int]:
     """(height, width) in pixels, of one number for both or of these."""
-    return (image_size, image_size) if isinstance(image_size, int) else image_size
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    return height, width
 
 
 def frame_network(

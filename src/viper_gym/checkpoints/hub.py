@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from huggingface_hub import (
@@ -277,8 +278,9 @@ def upload(
 
 def _published_licence(api: HfApi, repo_id: str, revision: str | None) -> str | None:
     """The licence that a repository's card names, if there is one."""
-    try:
-        card = api.hf_hub_download(repo_id, CARD, revision=revision, force_download=True)
-    except EntryNotFoundError:
-        return None
-    return licence_of(Path(card).read_text("utf-8"))
+    with TemporaryDirectory() as apart:  # the cache would take a lone card for the newest version
+        try:
+            card = api.hf_hub_download(repo_id, CARD, revision=revision, local_dir=apart)
+        except EntryNotFoundError:
+            return None
+        return licence_of(Path(card).read_text("utf-8"))

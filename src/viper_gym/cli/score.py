@@ -36,11 +36,11 @@ class Score:
 
     def run(self) -> None:
         from viper_gym.benchmark.figures import score_figure
+        from viper_gym.benchmark.report import warn_of_size
         from viper_gym.cli.out import check_out
         from viper_gym.data.videos import read_video, warn_of_lossy
         from viper_gym.errors import VideoDataError
         from viper_gym.likelihood.reward_model import VideoRewardModel
-        from viper_gym.types import RESIZED
 
         check_out(self.out, ".png", ".jpg", ".pdf", ".svg", video=self.video)
         rollout = self.out.with_name(f"{self.out.stem}_rollout.gif")
@@ -54,14 +54,7 @@ class Score:
         if len(episode.frames) < 2:
             raise VideoDataError(f"{self.video}: one frame only; a reward needs two")
         task = model.tasks[model.task_index(self.task)]
-        came = episode.meta.get(RESIZED)
-        if came != (trained := model.config.preprocessing.get(task, {}).get(RESIZED)):
-            size = [model.image_size] * 2
-            console.print(
-                f"the video has frames of {came or size}, those that the model was trained on "
-                f"{trained or size}, as far as it says: resized, they look otherwise, and are paid "
-                "otherwise"
-            )
+        warn_of_size(self.video, [episode], model.config, task)
         kind: Any = "calibrated" if task in model.config.calibration else "per_token"
         rewards = model.compute_reward(episode.frames[None], task, kind)[0]
         levels, unit = {}, "nats a token"

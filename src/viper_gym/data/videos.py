@@ -30,7 +30,8 @@ PICTURES = (".png", ".jpg", ".jpeg")
 LOSSY = (".mp4", ".avi", ".webm", ".mov", ".gif", ".jpg", ".jpeg")
 RESTS = 1.8  # times a frame's time: a picture of a movie that is shown for longer is at rest
 LONGEST = 1000  # frames of one picture: what is beyond is a fault in the file's times
-UNREADABLE = (OSError, ValueError, EOFError, SyntaxError)  # Pillow's of a broken PNG is the last
+# the last two are Pillow's, of broken pictures
+UNREADABLE = (OSError, ValueError, EOFError, SyntaxError, struct.error)
 FRONT = "front_rgb"  # RLBench: <task>/variation0/episodes/episode0/front_rgb/12.png
 
 
@@ -129,7 +130,7 @@ def _pictures(folder: Path) -> Iterator[np.ndarray]:
     for file in sorted(filter(_is_picture, folder.iterdir()), key=natural_key):
         try:
             picture = np.asarray(_eight_bits(Image.open(file)).convert("RGB"))
-        except (*UNREADABLE, struct.error) as error:
+        except UNREADABLE as error:
             raise VideoDataError(f"{file}: not a readable picture ({error})") from error
         yield picture
 

@@ -177,7 +177,7 @@ def test_bad_input_is_one_named_error(tmp_path):
         ("train", "agent", "--env-kwargs", "hold", "0"): "whole number of steps from 1 on, got 0",
         ("collect", "--episodes", "0"): "episodes: expected more than 0, got 0",
         ("collect", "--workers", "-1"): "workers: expected processes",
-        ("collect", "--tasks", "swingup"): "UnknownTask",
+        ("collect", "--tasks", "cup_catch", "swingup"): "unknown dmc task 'swingup'",
         ("evaluate", "--checkpoint", own): "has tasks of no suite (walk): give --suite",
         ("evaluate", "--calibrate"): "expected one checkpoint, the tasks are of dmc, dmc-2",
     }
@@ -185,6 +185,7 @@ def test_bad_input_is_one_named_error(tmp_path):
         done = viper(*arguments, cwd=tmp_path)
         assert done.returncode == 2, (arguments, done.stderr)
         assert name in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert not (tmp_path / "data").exists()  # nothing is played before all tasks are known
 
 
 def test_evaluate_a_folder_of_ones_own(episode, tmp_path):

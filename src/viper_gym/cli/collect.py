@@ -55,14 +55,17 @@ class Collect:
             )
 
     def run(self) -> None:
-        from viper_gym.envs.collect import collect
+        from viper_gym.envs.collect import check_playable, collect
         from viper_gym.envs.suite import find_suite
         from viper_gym.envs.workers import RayCluster
 
         workers = RayCluster() if self.launcher == "ray" else self.workers
         suite = find_suite(self.suite)
         # training reads one folder a task, audits one a behaviour below it
-        for task in self.tasks or self._all_of(suite):
+        tasks = self.tasks or self._all_of(suite)
+        for task in tasks:  # of all, before hours go by with the first of them
+            check_playable(self.suite, task, self.behaviour)
+        for task in tasks:
             episodes = self.episodes
             if episodes is None:
                 episodes = suite.training_episodes(task)

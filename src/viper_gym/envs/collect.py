@@ -164,7 +164,7 @@ def collect(
             written, workers die again and again, the folder has episodes of another drawing, or
             the environment cannot be made by this one.
     """
-    _check(suite, task, behaviour)  # before a folder of that name is left for training to find
+    check_playable(suite, task, behaviour)  # before a folder of that name is left for training
     folder = out / task / behaviour
     folder.mkdir(parents=True, exist_ok=True)
     _write_mask(suite, task, out)
@@ -225,7 +225,13 @@ def _file(folder: Path, seed: int) -> Path:
     return folder / f"episode_{seed:07d}.npz"
 
 
-def _check(suite: str, task: str, behaviour: str) -> None:
+def check_playable(suite: str, task: str, behaviour: str) -> None:
+    """Whether a suite can play it, before anything is.
+
+    Raises:
+        UnknownTask: no such suite or task, a behaviour that the suite lacks, or one that needs an
+            expert where nobody plays the task.
+    """
     found = find_suite(suite)
     if behaviour in found.lacks:
         raise UnknownTask(f"'{behaviour}' is nothing that suite '{suite}' can show")

@@ -1,11 +1,13 @@
 """What an earlier run left is moved, whole."""
 
+import errno
 import os
+from pathlib import Path
 
 import pytest
 
 from viper_gym.errors import TrainingError
-from viper_gym.files import set_aside
+from viper_gym.files import replace_text, set_aside
 
 
 def run(folder, text: str) -> None:
@@ -55,3 +57,18 @@ def test_a_folder_of_that_name_that_is_no_run_stays(tmp_path, mine):
     with pytest.raises(TrainingError, match="no earlier run"):
         set_aside(tmp_path / "state.pt", "metrics.jsonl")
     assert (tmp_path / "state.pt").exists() and previous.exists()
+
+
+def test_what_a_file_held_stays_where_it_cannot_be_written_anew(tmp_path, monkeypatch):
+    def full(self, text, *_):
+        with self.open("w") as file:
+            file.write(text[:3])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "metrics.jsonl"
+    replace_text(path, "one\ntwo\n")
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        replace_text(path, "one\n")
+    assert path.read_text() == "one\ntwo\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]

@@ -11,6 +11,21 @@ from viper_gym.errors import TrainingError
 PREVIOUS = "previous"
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write a whole file anew; where that fails, what it held before stays.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.tmp")
+    try:
+        temporary.write_text(text, "utf-8")
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # of a full disk, it takes room
+        raise
+
+
 def set_aside(checkpoint: Path, *patterns: str) -> None:
     """Move what an earlier run left into the folder `previous` beside its checkpoint.
 

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from shutil import rmtree
 from types import SimpleNamespace
 
 import gymnasium as gym
@@ -649,6 +650,40 @@ def test_a_forgotten_resume_keeps_the_old_checkpoint(tmp_path):
     old = (tmp_path / "previous" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(x) for x in old] == before[1]
     assert json.loads((tmp_path / "settings.json").read_text())["num_envs"] == 3
+    # and it can be gone on with, replay and all
+    again = trainer(tmp_path / "previous", total=300, resume=True)
+    assert again.step == 162 and len(again.replay) > 140
+
+
+@pytest.mark.parametrize("where", ["figures", "weights"])
+def test_a_run_that_diverges_keeps_its_last_good_checkpoint(tmp_path, where):
+    class Diverges(Sweeps):
+        updates, weights = 0, torch.zeros(2)
+
+        def update(self, batch):
+            self.updates += 1
+            bad = self.updates >= 30
+            if where == "weights":  # a loss may be finite, its gradient not
+                self.weights[1] = np.nan if bad else 0.0
+                return {"loss": 0.0}
+            return {"loss": np.nan if bad else 0.0}
+
+        def state_dict(self):
+            return {"actor": {"weights": self.weights.clone()}}
+
+    # saved at every step; nothing is logged before it is over
+    with pytest.raises(TrainingError, match=r"not finite at step .*of before.*lower learning rate"):
+        trainer(tmp_path, Diverges(), checkpoint_minutes=0.0, log_every=10**6).run()
+    state = torch.load(tmp_path / "state.pt")
+    assert 60 < state["step"] <= 120
+    assert torch.isfinite(state["agent"]["actor"]["weights"]).all()
+
+
+def test_a_replay_that_is_gone_is_told_at_a_resume(tmp_path):
+    trainer(tmp_path, total=160).run()
+    rmtree(tmp_path / "replay")
+    with pytest.warns(UserWarning, match="holds nothing that was saved: the run goes on from step"):
+        assert len(trainer(tmp_path, total=300, resume=True).replay) == 0
 
 
 def test_the_best_return_outlives_a_stop(tmp_path):

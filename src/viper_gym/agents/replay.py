@@ -344,7 +344,7 @@ def _array(folder: Path | None, name: str, shape: tuple[int, ...], dtype: Any) -
                 _reserve(file, size)
     except OSError as error:
         raise ReplayError(
-            f"cannot keep {size / 1e9:.1f} GB of replay in {path}: {error}. Choose another folder "
-            "or a smaller buffer_size"
+            f"cannot keep {size / 1e9:.1f} GB of replay in {path}: {error}. Choose another folder, "
+            "a smaller buffer_size, or make room (an earlier run's is in previous/)"
         ) from error
     return np.memmap(path, dtype, "r+", shape=shape)

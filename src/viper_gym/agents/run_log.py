@@ -10,6 +10,7 @@ from uuid import uuid4
 import numpy as np
 
 from viper_gym.errors import TrainingError
+from viper_gym.files import replace_text
 from viper_gym.optional import require
 
 
@@ -31,7 +32,7 @@ class RunLog:
         self._path = folder / "metrics.jsonl"
         lines = self._path.read_text().splitlines() if self._path.exists() else []
         kept = [x for x in lines if _step(x) <= step] if step else []
-        self._path.write_text("".join(x + "\n" for x in kept))
+        replace_text(self._path, "".join(x + "\n" for x in kept))
         self._wandb: Any = None
         if wandb_project:
             wandb = require("wandb", "wandb")

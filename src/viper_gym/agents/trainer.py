@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
-import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from viper_gym.agents.actions import ActionCodec
+from viper_gym.agents.checkpoint import NAME, Checkpoint
 from viper_gym.agents.evaluation import Player, play_episodes
 from viper_gym.agents.kept_bonus import KeptBonus
 from viper_gym.agents.labels import LaterRewards, Relabel
 from viper_gym.agents.replay import FrameReplay, ReplayConfig
 from viper_gym.agents.run_log import Means, RunLog, at_end
 from viper_gym.errors import UNWRITABLE, TrainingError, require_not_negative, require_positive
-from viper_gym.files import set_aside
+from viper_gym.files import replace_text, set_aside
 
 MOSTLY_STILL = 0.9  # share of the later steps
 SHOWN_EVERY = 1.0  # seconds between calls of `on_progress` without figures
-PICTURES = ("eval_*", "imagined_*", "curves.png")  # beside the checkpoint
+# of an earlier run, beside its checkpoint
+LEFT = (
+    "metrics.jsonl",
+    "settings.json",
+    "tensorboard",
+    "replay",
+    "eval_*",
+    "imagined_*",
+    "curves.png",
+)
 EVALUATION_SEEDS = 2**30  # from here on: none that training comes to
 MakeEnvs = Callable[[int], VectorEnv]
 
@@ -149,8 +156,8 @@ class Trainer:
             config.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise TrainingError(f"cannot write to {config.out}: {error}") from error
-        self._state = config.out / "state.pt"
-        saved = self._saved() if config.resume and self._state.exists() else None
+        self._checkpoint = Checkpoint(config.out, self._settings())
+        saved = self._checkpoint.load() if config.resume else None
         self._envs = make_envs(config.num_envs)
         self._bonus = KeptBonus(self._envs, config.bonus_steps)
         shape = frame_shape(self._envs)
@@ -162,7 +169,7 @@ class Trainer:
         self._shown = -np.inf
         self._rng = np.random.default_rng(config.seed)
         if saved is None:  # what an earlier run left is another run's
-            set_aside(self._state, "metrics.jsonl", "tensorboard", *PICTURES)
+            set_aside(config.out / NAME, *LEFT)
             (config.out / "replay" / "replay.json").unlink(missing_ok=True)
         self.replay = FrameReplay(
             config.replay,
@@ -177,6 +184,13 @@ class Trainer:
             self._labels = LaterRewards(self.replay, relabel, config.num_envs, add_rewards)
         if saved is not None:
             self._load(saved)
+            if not self.replay.steps_known:
+                warnings.warn(
+                    f"{config.out / 'replay'} holds nothing that was saved: the run goes on from "
+                    f"step {self.step} with an empty replay, and learns from what it sees from now "
+                    "on",
+                    stacklevel=2,
+                )
 
     def run(self) -> Path:
         """Train to the end; returns the folder.
@@ -189,14 +203,14 @@ class Trainer:
         except OSError as error:
             if error.errno not in UNWRITABLE:
                 raise
-            raise self._unwritable(error) from error
+            raise self._checkpoint.unwritable(error) from error
 
     def _run(self) -> Path:
         c, n = self.config, self.config.num_envs
         self._log = RunLog(c.out, self.step, c.wandb_project)
         started = saved = time.monotonic()
         before = self._seconds
-        (c.out / "settings.json").write_text(json.dumps(json.loads(self._settings()), indent=2))
+        replace_text(c.out / "settings.json", json.dumps(json.loads(self._settings()), indent=2))
         self._show()
         frames = np.array(self._envs.reset(seed=c.seed + self.step)[0])
         self._bonus.after_reset()
@@ -230,7 +244,7 @@ class Trainer:
             if self._can_learn():
                 due += n * self._updates_per_step
                 for _ in range(int(due)):
-                    means.add(self.agent.update(self.agent.sample(self.replay, self._rng)))
+                    means.add(self._update())
                 due -= int(due)
             learned = time.perf_counter()
             means.add({"seconds/act": acted - began, "seconds/env": played - acted})
@@ -271,6 +285,13 @@ class Trainer:
         least = self.config.num_envs * self.agent.least_steps
         return self.replay.steps_known >= max(self.config.learning_starts, least)
 
+    def _update(self) -> dict[str, float]:
+        figures = self.agent.update(self.agent.sample(self.replay, self._rng))
+        bad = [name for name, value in figures.items() if not np.isfinite(value)]
+        if bad:  # at once: a later checkpoint would hold what has diverged
+            raise self._checkpoint.diverged(", ".join(bad), self.step)
+        return figures
+
     def _every(self, interval: int) -> bool:
         return self.step // interval > (self.step - self.config.num_envs) // interval
 
@@ -307,29 +328,20 @@ class Trainer:
         self._on_progress(self.step, self.config.total_timesteps, values)
 
     def save(self) -> None:
-        """A checkpoint: agent, replay, counters; the last good one stays until this is whole."""
+        """A checkpoint: agent, replay, counters; the last good one stays until this is whole.
+
+        Raises:
+            TrainingError: nothing can be written, or the agent has diverged.
+        """
         state = {
             "step": self.step,
             "seconds": self._seconds,
             "rng": json.dumps(self._rng.bit_generator.state),
-            "settings": self._settings(),
             "best": float(self._best),
             "agent": self.agent.state_dict(),
             "bonus": self._bonus.state_dict(),
         }
-        temporary = self._state.with_suffix(".tmp")
-        try:
-            torch.save(state, temporary)
-            self.replay.save()
-            os.replace(temporary, self._state)
-        except (OSError, RuntimeError) as error:
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: Exception) -> TrainingError:
-        kept = "No checkpoint was written yet: make room and run again"
-        if self._state.exists():
-            kept = "The last checkpoint is intact: make room and run again with resume"
-        return TrainingError(f"cannot write to {self.config.out}: {error}. {kept}")
+        self._checkpoint.save(state, self.replay)
 
     def _settings(self) -> str:
         """What a resumed run must share."""
@@ -339,25 +351,6 @@ class Trainer:
         for name in ("log_every", "checkpoint_minutes", "wandb_project"):
             fixed.pop(name)
         return json.dumps({**fixed, **self._made_of}, default=str)
-
-    def _saved(self) -> dict[str, Any]:
-        try:
-            state: dict[str, Any] = torch.load(self._state, map_location="cpu", weights_only=True)
-            saved = json.loads(state["settings"])
-        except (RuntimeError, UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
-            raise TrainingError(
-                f"{self._state} is damaged or foreign: {error!r}. Train anew without resume, or in "
-                "another folder. (A bonus of your own has to keep tensors, numbers and lists of "
-                "them in its state)"
-            ) from error
-        now = json.loads(self._settings())
-        different = sorted(k for k in saved if saved[k] != now.get(k))
-        if different:
-            raise TrainingError(
-                f"{self._state} was made with other settings: "
-                + ", ".join(f"{k}={saved[k]} (now {now.get(k)})" for k in different)
-            )
-        return state
 
     def _load(self, state: dict[str, Any]) -> None:
         self._bonus.load_state_dict(state.get("bonus"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ from viper_gym.envs.drawn_env import DrawnEnv
 from viper_gym.envs.suite import Suite, find_suite, no_expert
 from viper_gym.envs.workers import InProcess, Processes, Workers
 from viper_gym.errors import UNWRITABLE, TrainingError, UnknownTask, ViperGymError
+from viper_gym.files import replace_text
 from viper_gym.types import Policy
 
 SEED_RANGE = (
@@ -166,12 +167,13 @@ def collect(
     """
     check_playable(suite, task, behaviour)  # before a folder of that name is left for training
     folder = out / task / behaviour
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_mask(suite, task, out)
     index = folder / "index.jsonl"
-    done = {line["seed"]: line for line in read_index(index)}
-    if index.exists():  # a torn last line would swallow the next one
-        index.write_text("".join(json.dumps(line) + "\n" for line in done.values()))
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_mask(suite, task, out)
+        done = {line["seed"]: line for line in read_index(index)}
+        if index.exists():  # a torn last line would swallow the next one
+            replace_text(index, "".join(json.dumps(line) + "\n" for line in done.values()))
     ours = range(first_seed, (first_seed // SEED_RANGE + 1) * SEED_RANGE)
     tried = sum(seed in ours for seed in done)
     kept = sum(line["kept"] for seed, line in done.items() if seed in ours)
@@ -203,13 +205,21 @@ def collect(
 
     on_resume(min(kept, episodes))
     source = jobs()
+    with _writing(folder), _workers(workers) as those:
+        most = max(_BATCH, _BATCH_A_WORKER * those.size)
+        while kept < episodes:
+            batch = [next(source) for _ in range(min(episodes - kept, most))]
+            for line in those.map(play, batch):
+                take(line)
+    kept_seeds = sorted(seed for seed, line in done.items() if line["kept"] and seed in ours)
+    return [_file(folder, seed) for seed in kept_seeds[:episodes]]
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Names what keeps a folder from being written."""
     try:
-        with _workers(workers) as those:
-            most = max(_BATCH, _BATCH_A_WORKER * those.size)
-            while kept < episodes:
-                batch = [next(source) for _ in range(min(episodes - kept, most))]
-                for line in those.map(play, batch):
-                    take(line)
+        yield
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
@@ -217,8 +227,6 @@ def collect(
             f"cannot write to {folder}: {error}. What is recorded is kept: make room, and run the "
             "same again"
         ) from error
-    kept_seeds = sorted(seed for seed, line in done.items() if line["kept"] and seed in ours)
-    return [_file(folder, seed) for seed in kept_seeds[:episodes]]
 
 
 def _file(folder: Path, seed: int) -> Path:

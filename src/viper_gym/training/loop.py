@@ -27,7 +27,7 @@ from viper_gym.errors import (
     require_not_negative,
     require_positive,
 )
-from viper_gym.files import set_aside
+from viper_gym.files import replace_text, set_aside
 from viper_gym.models.bf16 import bf16_is_fast
 from viper_gym.progress import progress_bar
 
@@ -235,7 +235,7 @@ class Loop:
         lines = path.read_text().splitlines() if path.exists() else []
         whole = [x for x in lines if x.endswith("}")]  # a kill may have torn one
         kept = [x for x in whole if json.loads(x)["step"] <= self.step] if self.step else []
-        path.write_text("".join(x + "\n" for x in kept))
+        replace_text(path, "".join(x + "\n" for x in kept))
 
     def _append(self, line: dict[str, float]) -> None:
         with (self.config.out / "metrics.jsonl").open("a") as file:

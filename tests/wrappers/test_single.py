@@ -499,6 +499,47 @@ def test_frames_of_the_size_that_videos_were_resized_from_are_resized_as_they_we
         other.reset()
 
 
+def test_frames_drawn_small_are_told_from_those_that_videos_were_resized_from():
+    model = reward_model()
+    model.config.preprocessing["a"] = {"resized_from": [2 * SIZE, 4 * SIZE]}
+    env = ViperRewardWrapper(CodedEnv(), model, "a", reward_scale="raw")
+    with pytest.warns(
+        UserWarning, match=f"were resized from {2 * SIZE}x{4 * SIZE}, this env"
+    ) as got:
+        env.reset()
+        env.reset()
+    assert len(got) == 1
+
+
+def test_black_first_frames_are_warned_of():
+    class Dark(gym.ObservationWrapper):
+        def observation(self, observation):
+            return (observation / 255.0).astype(np.uint8)
+
+        def render(self):
+            return self.observation(super().render())
+
+    with pytest.warns(UserWarning, match="are black .* multiplied by 255"):
+        ViperRewardWrapper(Dark(CodedEnv()), reward_model(), "a", reward_scale="raw").reset()
+
+
+def test_an_environment_that_does_not_say_how_it_draws_is_warned_of_once():
+    model = reward_model()
+    model.config.preprocessing["a"] = {"camera": 0, "action_repeat": 2, "image_size": SIZE}
+    with pytest.warns(
+        UserWarning, match="the model's videos of 'a' have camera 0, action_rep"
+    ) as got:
+        ViperVectorRewardWrapper(SyncVectorEnv([CodedEnv] * 3), model, "a", reward_scale="raw")
+    assert len(got) == 1
+
+    class Says(gym.Wrapper):
+        preprocessing = {"camera": 0, "action_repeat": 2}
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ViperRewardWrapper(Says(CodedEnv()), model, "a", reward_scale="raw")
+
+
 @pytest.mark.parametrize("side", ["free_camera", "see_through"])
 def test_a_view_that_only_one_side_has_is_a_mismatch(side):
     for recorded, actual in (({side: [1]}, {}), ({}, {side: [1]})):

@@ -197,7 +197,7 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
     from viper_gym.pictures import resize_all
     from viper_gym.registration import OWN, own_of
     from viper_gym.types import RESIZED
-    from viper_gym.wrappers.preprocessing import check_preprocessing
+    from viper_gym.wrappers.preprocessing import check_preprocessing, warn_of_frames
 
     spec = gym.registry.get(env)
     if spec is None or not env.startswith(IDS):
@@ -229,10 +229,14 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
     finally:
         bare.close()
 
-    resized_from = model.config.preprocessing.get(task, {}).get(RESIZED)
+    recorded, seen = model.config.preprocessing.get(task, {}), False
 
     def relabel(frames: np.ndarray) -> np.ndarray:
-        if list(frames.shape[1:3]) == resized_from:  # as the wrappers of live rewards do
+        nonlocal seen
+        if not seen:
+            seen = True
+            warn_of_frames(frames[:1], recorded, model.image_size, task)
+        if list(frames.shape[1:3]) == recorded.get(RESIZED):  # as the wrappers of live rewards do
             frames = resize_all(frames, model.image_size)
         return model.scaled(model.log_prob(frames[None], task)[0], task, *scale)
 

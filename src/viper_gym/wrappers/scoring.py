@@ -26,7 +26,7 @@ from viper_gym.likelihood.shared import shared_reward_model
 from viper_gym.pictures import resize_all
 from viper_gym.types import RESIZED, Bonus, RewardTerms
 from viper_gym.wrappers.exploration import Explorer
-from viper_gym.wrappers.preprocessing import check_preprocessing
+from viper_gym.wrappers.preprocessing import check_preprocessing, warn_of_frames
 
 
 @dataclass(frozen=True)
@@ -101,15 +101,16 @@ class Scorer:
                 raise unknown_task(known, task)
             if o.reward_scale == "calibrated":
                 self.config.levels_of(task)  # said now, and not at the first reset
-        for name, actual in zip(self.tasks, preprocessing, strict=True):
-            check_preprocessing(actual, self.config.preprocessing.get(str(name), {}), str(name))
+        said = zip(map(str, self.tasks), preprocessing, strict=True)
+        for name, actual in {repr(pair): pair for pair in said}.values():  # warned of once
+            check_preprocessing(actual, self.config.preprocessing.get(name, {}), name)
         image_size = int(self.config.tokenizer.image_size)
         self._explorer: Explorer | None = None
         if o.bonus is not None:
             self._explorer = Explorer(o.bonus, image_size, action_space, n)
         self._stream: FrameStream | None = None
         self._scales: list[RewardScale] = []
-        self._warned = False
+        self._warned, self._seen = False, set[str]()
         self._started_at = self._spent = 0.0  # seconds
         self.returns = np.zeros(len(tasks))
         self.task_returns = np.zeros(len(tasks))
@@ -158,6 +159,7 @@ class Scorer:
         began = time.perf_counter()
         self._stream.reset(envs)
         which = np.flatnonzero(envs)
+        self._look_at(frames, which)
         frames = self._fit(frames, which)
         self._stream.score(frames, which)
         if self._explorer is not None:
@@ -206,6 +208,14 @@ class Scorer:
             total = total + o.task_reward_weight * task
         self._spent += time.perf_counter() - began
         return RewardTerms(log_prob, viper, bonus, task, total)
+
+    def _look_at(self, frames: np.ndarray, envs: np.ndarray) -> None:
+        """Warn of the first frames of a task, once."""
+        for task in {str(self.tasks[i]) for i in envs} - self._seen:
+            self._seen.add(task)
+            shown = frames[[str(self.tasks[i]) == task for i in envs]]
+            recorded = self.config.preprocessing.get(task, {})
+            warn_of_frames(shown, recorded, self.model.image_size, task)
 
     def _fit(self, frames: np.ndarray, envs: np.ndarray) -> np.ndarray:
         """Resize frames (m, H, W, 3) of the size that the training videos were resized from."""

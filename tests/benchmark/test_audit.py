@@ -348,7 +348,13 @@ def test_offsets_compare_the_same_frames_with_more_and_less_context(episodes):
     ]
     assert offsets[0] - offsets[3] == pytest.approx(means[0] - means[1], abs=1e-3)
     joint = VideoRewardModel(bundle, "cpu", "fp32", ContextPolicy("exact", mode="joint"))
-    assert context_offsets(joint, "a", experts) == ()
+    sums = context_offsets(joint, "a", experts)  # a frame alone is one frame's worth of four
+    values = [
+        np.concatenate([m.log_prob(e.frames[None], "a")[0, 6:-6] for e in experts]).mean()
+        for m in (alone, joint)
+    ]
+    assert len(sums) == 4 and sums[3] == 0.0 and sums[0] > 10 * abs(sums[2])
+    assert sums[0] == pytest.approx(values[0] - values[1], abs=1e-3)
     assert context_offsets(model, "a", [video(np.full(8, 3.0))]) == ()  # too short
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from viper_gym.benchmark.audit import Scored, worth
 from viper_gym.benchmark.metrics import spearman
@@ -14,6 +15,7 @@ from viper_gym.benchmark.task_audit import AGENT, TaskAudit
 from viper_gym.checkpoints.bundle import BundleConfig, Calibration
 from viper_gym.data.episodes import Episode
 from viper_gym.errors import CheckpointError
+from viper_gym.likelihood.joint import joint_value
 from viper_gym.likelihood.reward_model import VideoRewardModel, episode_rewards
 from viper_gym.likelihood.scaling import LOWEST_FLOOR, RewardScale
 from viper_gym.models.context import ContextPolicy
@@ -41,8 +43,8 @@ def context_offsets(
         batch_size: windows a forward pass.
 
     Returns:
-        As many entries as the policy's window has frames; none in mode "joint", whose values are
-        means over the window, and none where every episode is too short.
+        As many entries as the policy's window has frames; none where every episode is too short.
+        In mode "joint" they are of windows that hold c frames behind their first.
     """
     sequence, stride = model.config.video_model.sequence_length, model.config.frame_stride
     policy = model.policy_of(task)
@@ -51,7 +53,7 @@ def context_offsets(
     sums, frames = torch.zeros(n, dtype=torch.float64), 0
     for episode in experts:
         T = len(episode.frames)
-        if policy.mode == "joint" or T <= 2 * span:
+        if T <= 2 * span:
             continue
         codes = model.encode(episode.frames, model.task_numbers(task, T))
         starts = torch.arange(T - span, device=codes.device)
@@ -59,6 +61,9 @@ def context_offsets(
         scores = torch.cat(
             [model.log_prob_of_window(codes[part], task) for part in places.split(batch_size)]
         )  # (windows, n), nats a frame; column c has c frames of context
+        if policy.mode == "joint":
+            held = torch.arange(n, device=scores.device).expand(len(scores), -1)  # (windows, n)
+            scores = torch.stack([_joint(scores, c) for c in held.T], 1)
         shared = (places >= span) & (places < T - span)  # frames that every column has
         sums += torch.where(shared, scores, 0).double().sum(0).cpu()
         frames += T - 2 * span
@@ -66,6 +71,11 @@ def context_offsets(
         return ()
     means = (sums / frames).numpy()
     return tuple(round(float(m), 4) for m in means - means[policy.kept(sequence) :].mean())
+
+
+def _joint(scores: Tensor, newest: Tensor) -> Tensor:
+    """What windows (P, n) of which `newest` (P,) frames behind the first are there pay: (P,)."""
+    return joint_value(scores[..., None, None], newest, scores.shape[1])[:, 0, 0]
 
 
 def calibrate(

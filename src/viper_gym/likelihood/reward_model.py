@@ -328,7 +328,12 @@ class VideoRewardModel:
     def log_prob(
         self, frames: np.ndarray, task: str | None = None, per_token: bool = False
     ) -> np.ndarray:
-        """ln p of every frame given the earlier ones of its episode.
+        """What every frame is worth given the earlier ones of its episode, in nats.
+
+        By the task's policy (`policy_of`): ln p(x_t | x_{t-s}, x_{t-2s}, …) of the frame, which a
+        window of one frame gives without any other; in mode "joint" the sum of that over the
+        frames of the window. Where the bundle knows unskilled play (`config.contrast`) the same
+        among such play is taken off: a log likelihood ratio.
 
         Args:
             frames: uint8 (B, T, H, W, 3), episodes from their first frame.
@@ -336,7 +341,7 @@ class VideoRewardModel:
             per_token: divide by the tokens a frame.
 
         Returns:
-            float32 (B, T), nats; entry t is ln p(x_t | x_{t-s}, x_{t-2s}, …).
+            float32 (B, T), nats; entry t is of frame t.
 
         Raises:
             FrameMismatch, UnknownTask, NonFiniteLikelihood.

@@ -102,7 +102,7 @@ def test_views_are_refused_by_name_on_the_command_line(tmp_path):
 
 
 def test_a_few_long_steps_can_be_planned():
-    for behaviour in ("diverse", "graded", "stop", "expert"):
+    for behaviour in ("diverse", "graded", "stop", "expert", "held", "rest"):
         plan = plan_episode(behaviour, Held(2), 2, 3, DMC.recipe.scaled(2 / 500))
         assert plan.length == 2 or behaviour == "diverse"
 

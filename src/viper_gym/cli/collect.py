@@ -25,9 +25,13 @@ class Collect:
     """all tasks of the suite if left out"""
     suite: Literal["dmc", "metaworld", "robosuite", "atari", "rlbench"] = "dmc"
     behaviour: Literal[
-        "diverse", "expert", "graded", "zero", "small", "constant", "random", "stop", "empty"
-    ] = "diverse"
-    """diverse is training data, graded a ladder from failure to success, empty nothing in view"""
+        "diverse", "expert", "graded", "zero", "small", "constant", "random", "held", "stop",
+        "rest", "empty",
+    ] = "diverse"  # fmt: skip
+    """diverse is training data, graded a ladder from failure to success, held are random actions of
+    20 steps and more, stop an expert who stops, rest what is seen behind that, empty nothing in
+    view. Of zero, small, constant, random, held and rest `train video-model --play` learns what
+    no expert does"""
     episodes: int | None = None
     """a task; for 'diverse', episodes that reach the return threshold. If left out, the
     suite's own number"""

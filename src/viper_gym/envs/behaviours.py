@@ -182,6 +182,30 @@ def _graded(
     return EpisodePlan(Switch(first, at, oracle), n, note=note, expert_from=at)
 
 
+def _held(
+    oracle: Policy, size: int, recipe: EpisodeRecipe, rng: np.random.Generator
+) -> EpisodePlan:
+    """Random actions held until nothing moves any more: poses that agents come to.
+
+    An agent that is paid for a pose needs no more than the action that leads there; quick random
+    play comes by few of them, and full constant actions only by the furthest.
+    """
+    n = recipe.episode
+    hold = max(1, int(rng.choice([n // 25, n // 8, n // 4])))
+    amplitude = float(rng.choice([0.3, 1.0]))
+    return EpisodePlan(Held(size, amplitude, hold), n, note=f"up to {amplitude}, {hold} steps each")
+
+
+def _rest(
+    oracle: Policy, size: int, recipe: EpisodeRecipe, rng: np.random.Generator
+) -> EpisodePlan:
+    """Zero actions where an expert stopped, recorded once what he moved has had time to stop."""
+    n, still = recipe.episode, Held(size, 0.0)
+    at = int(rng.integers(n // 25, max(n // 25 + 1, 3 * n // 10)))
+    steps = at + n // 12
+    return EpisodePlan(still, n - steps, Switch(oracle, at, still), steps, f"stopped at {at}")
+
+
 def _plain(make: Callable[[Policy, int, np.random.Generator], Policy]) -> _Plan:
     """A policy for a whole episode."""
     return lambda oracle, size, recipe, rng: EpisodePlan(make(oracle, size, rng), recipe.episode)
@@ -195,6 +219,8 @@ _PLANS: dict[str, _Plan] = {
     "small": _plain(lambda oracle, size, rng: Held(size, 0.1)),
     "constant": _plain(lambda oracle, size, rng: Held(size, 1.0, hold=10**6)),
     "random": _plain(lambda oracle, size, rng: Held(size)),
+    "held": _held,
+    "rest": _rest,
     EMPTY: _plain(lambda oracle, size, rng: Held(size, 0.0)),  # and the bodies hidden
     "stop": lambda oracle, size, recipe, rng: EpisodePlan(
         Switch(
@@ -206,7 +232,7 @@ _PLANS: dict[str, _Plan] = {
     ),
 }
 BEHAVIOURS = tuple(_PLANS)
-BY_EXPERT = ("expert", "diverse", "graded", "stop")
+BY_EXPERT = ("expert", "diverse", "graded", "stop", "rest")
 """in which an expert acts"""
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from hub_fixtures import FILES, NAME, WEIGHTS, changed, rewards
 from viper_gym import VideoRewardModel
 from viper_gym.checkpoints.bundle import load_bundle
-from viper_gym.checkpoints.card import model_card
+from viper_gym.checkpoints.card import keep_pictures, model_card
 from viper_gym.checkpoints.hub import upload
 from viper_gym.checkpoints.hub_options import HubOptions
 from viper_gym.checkpoints.resolve import resolve
@@ -58,6 +58,18 @@ def test_a_card_that_nobody_edited_is_made_for_the_repository(hub, bundle):
     commit = upload(bundle, NAME, token="writer", license="mit").commit
     card = ModelCard(hub.repos[NAME].commits[commit]["README.md"].decode())
     assert card.data.license == "mit" and f'"{NAME}"' in card.text
+
+
+def test_the_cards_pictures_are_sent_and_shown(hub, bundle, tmp_path, load):
+    (tmp_path / "a_rewards.png").write_bytes(b"curves")
+    keep_pictures(bundle, [tmp_path / "a_rewards.png", tmp_path / "a_rollout.gif"])
+    (bundle / "pictures" / "notes.txt").write_text("not sent")
+    commit = upload(bundle, NAME, token="writer").commit
+    files = hub.repos[NAME].commits[commit]
+    assert files["pictures/a_rewards.png"] == b"curves"
+    assert "![a rewards](pictures/a_rewards.png)" in files["README.md"].decode()
+    assert "pictures/notes.txt" not in files
+    assert load().tasks  # loading takes what it takes of others
 
 
 def test_a_second_push_keeps_the_licence(hub, bundle, load):

@@ -24,6 +24,7 @@ from viper_gym.errors import VideoDataError, ViperGymError
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.types import RESIZED
 
+REWARDS, ROLLOUT = "_rewards.png", "_rollout.gif"  # what is drawn of a task
 logger = logging.getLogger("viper_gym")
 
 JUDGED = {"expert", "graded", STOP, *CHEAP}
@@ -142,10 +143,10 @@ def run_audit(
         audit.networks = network_figures(model, task, experts)
         audits[task] = audit
         if out is not None:
-            reward_figure(model, audit, scored, out / f"{task}_rewards.png")
+            reward_figure(model, audit, scored, out / f"{task}{REWARDS}")
             (out / "audit.json").write_text(to_json({**(earlier or {}), **audits}) + "\n")
             try:
-                rollout_gif(model, task, experts[0], out / f"{task}_rollout.gif")
+                rollout_gif(model, task, experts[0], out / f"{task}{ROLLOUT}")
             except VideoDataError as error:  # too short a video: no reason to lose the rest
                 logger.warning("%s: no open-loop rollout: %s", task, error)
         on_task(task, audit, scored)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 from viper_gym.checkpoints.bundle import BundleConfig, read_config
@@ -51,7 +54,30 @@ _FOLDER = "folder/of/this/bundle"
 LIBRARY, TAGS = "viper_gym", "[viper, video-reward, gymnasium, reinforcement-learning]"
 
 
-def model_card(config: BundleConfig, repo_id: str | None = None, license: str | None = None) -> str:
+PICTURES = "pictures"
+"""folder beside a card, of what it shows"""
+
+
+def pictures_of(folder: Path) -> list[str]:
+    """What a bundle's card is to show, as paths from there: reward curves and rollouts."""
+    shown = sorted(p for p in (folder / PICTURES).glob("*") if p.suffix in (".png", ".gif"))
+    return [f"{PICTURES}/{path.name}" for path in shown]
+
+
+def keep_pictures(folder: Path, drawn: Iterable[Path]) -> None:
+    """Copy what was drawn of a bundle to where its card shows it; what is not there is left out."""
+    (folder / PICTURES).mkdir(exist_ok=True)
+    for path in drawn:
+        if path.exists():
+            copyfile(path, folder / PICTURES / path.name)
+
+
+def model_card(
+    config: BundleConfig,
+    repo_id: str | None = None,
+    license: str | None = None,
+    pictures: Sequence[str] = (),
+) -> str:
     """What a bundle is, how to use it, what it was trained on and how good it is.
 
     Args:
@@ -60,6 +86,7 @@ def model_card(config: BundleConfig, repo_id: str | None = None, license: str | 
             folder.
         license: the Hub's identifier of a licence ("mit", "cc-by-4.0", …). None: "mit" for models
             of this project's own episodes, "unknown" for others.
+        pictures: of `pictures_of`.
     """
     # only `viper-gym collect` records how many steps a frame takes
     own = bool(config.preprocessing) and all(
@@ -123,6 +150,14 @@ def model_card(config: BundleConfig, repo_id: str | None = None, license: str | 
         lines += [""]
     if config.evaluation:
         lines += _evaluation_lines(config)
+    if pictures:
+        lines += ["", "## Pictures", ""]
+        lines += [
+            "What each behaviour is paid over an episode, VIPER return against task return, levels "
+            "by age; and what the model makes of an expert's first frames, beside what he did.",
+            "",
+        ]
+        lines += [f"![{Path(name).stem.replace('_', ' ')}]({name})" for name in pictures]
     card = "\n".join(lines)
     return f"{card}\n{_mark(card)}\n"
 

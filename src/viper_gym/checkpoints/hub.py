@@ -25,7 +25,7 @@ from huggingface_hub import (
 from huggingface_hub.utils import EntryNotFoundError, get_session
 
 from viper_gym.checkpoints.bundle import CARD, CONFIG, TOKENIZER, VIDEO_MODEL, load_bundle
-from viper_gym.checkpoints.card import is_generated, licence_of, model_card
+from viper_gym.checkpoints.card import is_generated, licence_of, model_card, pictures_of
 from viper_gym.checkpoints.digests import wrong_files
 from viper_gym.checkpoints.hub_failures import HUB_FAILURES, explain
 from viper_gym.checkpoints.hub_options import HubOptions, PushedBundle
@@ -220,8 +220,8 @@ def upload(
 ) -> PushedBundle:
     """Publish a bundle folder in one commit; repository and branch are made if need be.
 
-    Config, weights and card are sent, nothing else that may lie in the folder. A bundle without
-    a card gets one.
+    Config, weights, card and its pictures are sent, nothing else that may lie in the folder. A
+    bundle without a card gets one.
 
     Args:
         folder: the bundle; it must load, strictly and with finite weights.
@@ -248,7 +248,8 @@ def upload(
         raise CheckpointError(
             f"the bundle has a model card: put the licence into the metadata of its {CARD} instead"
         )
-    contents = {name: (folder / name).read_bytes() for name in _REQUIRED}
+    sent = (*_REQUIRED, *pictures_of(folder))
+    contents = {name: (folder / name).read_bytes() for name in sent}
     api = HfApi(token=token)
     try:
         if not create_pr:
@@ -258,7 +259,7 @@ def upload(
         card = bundle.card
         if made:  # a new one does not change the licence
             before = licence_of(bundle.card or "") or _published_licence(api, repo_id, revision)
-            card = model_card(bundle.config, repo_id, license or before)
+            card = model_card(bundle.config, repo_id, license or before, pictures_of(folder))
         contents[CARD] = str(card).encode("utf-8")
         commit = api.create_commit(
             repo_id,

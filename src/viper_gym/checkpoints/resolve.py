@@ -81,17 +81,21 @@ def resolve_to_write(checkpoint: str, task: str | Sequence[str | None] | None = 
         CheckpointError: see `resolve`; or it is the Hub's, whose cache keeps commits as they are.
     """
     folder = resolve(checkpoint, task=task)
-    own = Path(str(resources.files("viper_gym") / "assets")).resolve()
     named = checkpoint in read_index() or not Path(checkpoint).is_dir()
     above = folder.resolve().parent  # a link to the cache is the cache
     cached = above.name == "snapshots" and above.parent.name.startswith("models--")
-    if own not in folder.resolve().parents and (named or cached):
+    if not is_bundled(folder) and (named or cached):
         raise CheckpointError(
             f"'{checkpoint}' is a copy of what the Hub has, which is not to be changed: write it "
             f"to a folder first (VideoRewardModel.from_pretrained('{checkpoint}').save_pretrained("
             "'FOLDER')), and give that"
         )
     return folder
+
+
+def is_bundled(folder: Path) -> bool:
+    """Whether a bundle's folder is part of this package."""
+    return Path(str(resources.files("viper_gym") / "assets")).resolve() in folder.resolve().parents
 
 
 def _of_entry(entry: CheckpointEntry, revision: str | None, options: HubOptions) -> Path:

@@ -171,19 +171,24 @@ class Evaluate:
         return replace(self, tasks=tuple(found)) if lacking else self
 
     def _store(self, audits: dict[str, Any], folder: Path, suite: str) -> None:
-        from viper_gym.benchmark.report import with_evaluation
+        from viper_gym.benchmark.report import REWARDS, ROLLOUT, with_evaluation
+        from viper_gym.checkpoints import card as cards
         from viper_gym.checkpoints.bundle import CARD, read_config, write_config
-        from viper_gym.checkpoints.card import is_generated, licence_of, model_card
+        from viper_gym.checkpoints.resolve import is_bundled
 
         config = with_evaluation(read_config(folder), audits, self._command(suite), self.tasks)
         write_config(config, folder)
         card = folder / CARD
         before = card.read_text("utf-8") if card.exists() else ""
-        if before and not is_generated(before):
+        if before and not cards.is_generated(before):
             line = f"{card} was edited by hand and stays; config.json has the figures"
             console.print(line, markup=False, soft_wrap=True)
         else:
-            card.write_text(model_card(config, license=licence_of(before)), "utf-8")
+            if not is_bundled(folder):  # the package is not to grow by them
+                drawn = [self.out / f"{t}{end}" for t in audits for end in (REWARDS, ROLLOUT)]
+                cards.keep_pictures(folder, drawn)
+            license, shown = cards.licence_of(before), cards.pictures_of(folder)
+            card.write_text(cards.model_card(config, None, license, shown), "utf-8")
 
     @property
     def name(self) -> str:

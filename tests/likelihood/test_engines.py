@@ -166,3 +166,11 @@ def test_environments_may_be_given_in_any_order(stride):
         expected = streams[0].score(codes[:, t])
         found = streams[1].score(codes[order, t], order)
         assert torch.allclose(found, expected[order], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["keep", "window"])
+@pytest.mark.parametrize("given", [2.5, 2.0, "2", True, float("nan")])
+def test_frames_of_a_window_are_whole_numbers(name, given):
+    with pytest.raises(ValueError, match=rf"{name} must be a whole number of frames, got "):
+        ContextPolicy(**{name: given})
+    assert ContextPolicy(**{name: np.int64(2)}).kept(4) in (1, 2)

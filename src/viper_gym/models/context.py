@@ -8,6 +8,7 @@ always.
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -18,7 +19,11 @@ Mode = Literal["conditional", "joint"]
 
 @dataclass(frozen=True)
 class ContextPolicy:
-    """How the streaming and the batch engine choose the context of a frame."""
+    """How the streaming and the batch engine choose the context of a frame.
+
+    Raises:
+        ValueError: no such kind or mode, or `keep` or `window` is no whole number.
+    """
 
     kind: Literal["exact", "refresh"] = "refresh"
     keep: int | None = None
@@ -33,6 +38,10 @@ class ContextPolicy:
         for value, known in ((self.kind, ("exact", "refresh")), (self.mode, get_args(Mode))):
             if value not in known:
                 raise ValueError(f"expected one of {', '.join(known)}, got {value!r}")
+        for name, number in (("keep", self.keep), ("window", self.window)):
+            whole = isinstance(number, numbers.Integral) and not isinstance(number, bool)
+            if number is not None and not whole:
+                raise ValueError(f"{name} must be a whole number of frames, got {number!r}")
 
     def length(self, sequence_length: int) -> int:
         """n for a model of this sequence length.

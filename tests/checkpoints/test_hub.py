@@ -77,7 +77,7 @@ FAILURES = {
         lambda hub: hub.unplug(),
         lambda hub: hub.plug_in(),
         HubUnavailable,
-        "no connection.*refused",
+        "no connection.*refused.*local folder; local_files_only=True or HF_HUB_OFFLINE=1",
     ),
     "connection lost half-way": (
         lambda hub: hub.cuts.update({WEIGHTS: ("reset", 1)}),

@@ -34,6 +34,10 @@ from viper_gym.errors import CheckpointError, HubUnavailable
 logger = logging.getLogger("viper_gym")
 
 _REQUIRED = (CONFIG, TOKENIZER, VIDEO_MODEL)
+_WITHOUT_HUB = (
+    ", or pass a local folder; local_files_only=True or HF_HUB_OFFLINE=1 keep to what is in the "
+    "cache"
+)
 _TIMEOUT = 10.0  # seconds until a silent Hub counts as unreachable
 
 
@@ -121,7 +125,7 @@ class _Source:
     def failure(self, error: BaseException) -> CheckpointError:
         files = ", ".join(self.missing() or _REQUIRED)
         where = f"{self} from {constants.ENDPOINT} (there is no folder of that name)"
-        return explain(error, f"could not get {files} of {where}")
+        return explain(error, f"could not get {files} of {where}", _WITHOUT_HUB)
 
 
 def download(

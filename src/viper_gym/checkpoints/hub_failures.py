@@ -27,8 +27,12 @@ HUB_FAILURES: tuple[type[BaseException], ...] = (
 _LOG_IN = "log in with `hf auth login`, set HF_TOKEN or pass token="
 
 
-def explain(error: BaseException, doing: str) -> CheckpointError:
-    """The error for people: what was being done, why it failed, what to do now."""
+def explain(error: BaseException, doing: str, otherwise: str = "") -> CheckpointError:
+    """The error for people: what was being done, why it failed, what to do now.
+
+    Args:
+        otherwise: what else can be done where the Hub cannot be reached.
+    """
     cause = error
     while getattr(cause, "response", None) is None and cause.__cause__ is not None:
         cause = cause.__cause__  # the client wraps the Hub's answer
@@ -45,7 +49,7 @@ def explain(error: BaseException, doing: str) -> CheckpointError:
         why = str(cause)
     else:
         kind, why = HubUnavailable, f"no connection, or it broke off ({cause!r}). Try again later"
-    return kind(f"{doing}: {why}")
+    return kind(f"{doing}: {why}{otherwise if kind is HubUnavailable else ''}")
 
 
 def _of_answer(error: HfHubHTTPError) -> tuple[type[CheckpointError], str]:

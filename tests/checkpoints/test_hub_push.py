@@ -129,6 +129,7 @@ def test_a_push_that_fails_says_why_and_a_second_one_succeeds(
     with pytest.raises(CheckpointError, match=message) as caught:
         upload(bundle, NAME, token=token)
     assert f"could not push {bundle} to '{NAME}'" in str(caught.value)
+    assert "local_files_only" not in str(caught.value)  # which is of downloads
     hub.plug_in()
     hub.answers.clear()
     upload(bundle, NAME, token="writer")
@@ -167,3 +168,12 @@ def test_the_command_names_what_failed(hub, bundle):
     done = push(bundle, NAME, token="reader")
     assert done.returncode == 2
     assert "CheckpointError: could not push" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_command_says_that_the_name_of_a_suite_is_only_its_first_bundle(hub):
+    done = push("dmc", NAME, token="writer")
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stderr.split())
+    assert "'dmc' is one bundle of several, that of cup_catch" in told
+    assert "'dmc-5': cartpole_swingup, cheetah_run" in told
+    assert "one bundle" not in push("dmc-5", NAME, token="writer").stderr

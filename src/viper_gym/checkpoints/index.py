@@ -65,6 +65,18 @@ def warn_of_others(checkpoint: str) -> None:
         )  # fmt: skip
 
 
+def warn_of_first(checkpoint: str) -> None:
+    """Log that what is done with the name of a suite is done with the first of its bundles."""
+    others = [e for e in read_index().values() if e.suite == checkpoint != e.alias]
+    if others:
+        own = ", ".join(read_index()[checkpoint].tasks)
+        named = "; ".join(f"'{e.alias}': {', '.join(e.tasks)}" for e in others)
+        logger.warning(
+            "'%s' is one bundle of several, that of %s; the others go by their own names (%s)",
+            checkpoint, own, named,
+        )  # fmt: skip
+
+
 def audited_tasks(checkpoint: str, known: tuple[str, ...]) -> tuple[str, ...]:
     """Tasks of a checkpoint that are audited if none are named: those of its row, else all.
 

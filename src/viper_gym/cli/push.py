@@ -27,7 +27,7 @@ class Push:
     """
 
     bundle: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="BUNDLE")]
-    """folder of the bundle, or a suite's alias"""
+    """folder of the bundle, or an alias; a suite's name is the first of its bundles"""
     repo_id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="REPO_ID")]
     """owner/name"""
     private: bool = False
@@ -45,8 +45,10 @@ class Push:
 
     def run(self) -> None:
         from viper_gym.checkpoints.hub import upload
+        from viper_gym.checkpoints.index import warn_of_first
         from viper_gym.checkpoints.resolve import resolve
 
+        warn_of_first(self.bundle)
         pushed = upload(
             resolve(self.bundle),
             self.repo_id,

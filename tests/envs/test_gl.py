@@ -1,11 +1,12 @@
 import ctypes.util
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
-from viper_gym.envs.gl import configure_headless_gl, require_simulator
+from viper_gym.envs.gl import configure_headless_gl, egl_starts, require_simulator
 from viper_gym.errors import DependencyNotInstalled
 
 pytest.importorskip("dm_control")
@@ -60,7 +61,60 @@ def test_opengl_that_does_not_load_is_not_a_missing_package(task, broken):
     environ = {**os.environ, "MUJOCO_GL": "egl", "PYOPENGL_PLATFORM": "egl", **broken}
     run = [sys.executable, "-c", code]
     done = subprocess.run(run, capture_output=True, text=True, env=environ)
-    assert "libosmesa6" in done.stdout, done.stderr
+    assert "could not draw" in done.stdout and "osmesa" in done.stdout, done.stderr
+    assert f"MUJOCO_GL={environ['MUJOCO_GL']}" in done.stdout
+
+
+CHOOSE = """
+import ctypes.util, sys
+from viper_gym.envs.gl import configure_headless_gl
+from viper_gym.errors import RenderingUnavailable
+find = ctypes.util.find_library
+ctypes.util.find_library = lambda name: find(name) if name in sys.argv[1:] else None
+try: print(configure_headless_gl())
+except RenderingUnavailable as error: print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        (("EGL", "OSMesa"), "^osmesa$"),
+        (("EGL",), "finds no device .* no OSMesa.*libegl-mesa0"),
+        ((), "there is no EGL.*libegl1"),
+    ],
+)
+def test_egl_without_a_driver_is_not_chosen(there, told):
+    if not all(ctypes.util.find_library(name) for name in there):
+        pytest.skip(f"needs {' and '.join(there)}")
+    kept = {k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "DISPLAY")}
+    environ = {**kept, "__EGL_VENDOR_LIBRARY_FILENAMES": "/dev/null"}
+    run = [sys.executable, "-c", CHOOSE, *there]
+    done = subprocess.run(run, capture_output=True, text=True, env=environ)
+    assert re.search(told, done.stdout), done.stderr
+    assert ("drawing with MUJOCO_GL=osmesa" in done.stderr) == ("OSMesa" in there)
+
+
+def test_what_was_chosen_by_hand_is_not_tried(monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "egl")
+    monkeypatch.setattr("viper_gym.envs.gl.egl_starts", lambda library: pytest.fail("was tried"))
+    assert configure_headless_gl() == "egl"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script stands in for Python")
+def test_a_driver_that_crashes_is_not_usable_and_no_answer_counts_as_usable(tmp_path, monkeypatch):
+    def answers(lines: str) -> bool:
+        script = tmp_path / "python"
+        script.write_text(f"#!/bin/sh\n{lines}\n")
+        script.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(script))
+        egl_starts.cache_clear()
+        return egl_starts("libEGL.so.1")
+
+    assert not answers("kill -SEGV $$")
+    assert not answers("echo no device: unusable")
+    assert answers("echo usable") and answers("exit 3")
+    egl_starts.cache_clear()
 
 
 @pytest.mark.parametrize(

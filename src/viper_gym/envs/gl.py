@@ -4,19 +4,43 @@ from __future__ import annotations
 
 import ctypes.util
 import importlib
+import logging
 import os
 import re
+import subprocess
 import sys
 import traceback
 from contextlib import suppress
+from functools import cache
 from types import ModuleType
 
 from viper_gym.errors import DependencyNotInstalled, RenderingUnavailable
 from viper_gym.optional import require
 
 _READS_MUJOCO_GL = {"mujoco.rendering.classic.gl_context", "mujoco.gl_context"}
+logger = logging.getLogger("viper_gym")
 APT_LINE = "apt-get install -y libegl1 libgl1"
+DRIVER_LINE = "apt-get install -y libegl-mesa0 libgl1-mesa-dri"
 OR_OSMESA = "(or libosmesa6, for MUJOCO_GL=osmesa, where your release still has it)"
+
+# the numbers are EGL_PLATFORM_DEVICE_EXT and EGL_OPENGL_API
+_START_EGL = """
+import ctypes, sys
+number, pointer = ctypes.c_int, ctypes.c_void_p
+egl = ctypes.CDLL(sys.argv[1])
+def function(name, *arguments, result=number):
+    egl.eglGetProcAddress.restype, egl.eglGetProcAddress.argtypes = pointer, [ctypes.c_char_p]
+    address = egl.eglGetProcAddress(name)
+    return ctypes.CFUNCTYPE(result, *arguments)(address) if address else lambda *_: 0
+query = function(b"eglQueryDevicesEXT", number, pointer, pointer)
+display_of = function(b"eglGetPlatformDisplayEXT", number, pointer, pointer, result=pointer)
+egl.eglInitialize.argtypes = [pointer, pointer, pointer]
+devices, found = (pointer * 64)(), number(0)
+query(64, devices, ctypes.byref(found))
+displays = [display_of(0x313F, device, None) for device in devices[:found.value]]
+starts = any(display and egl.eglInitialize(display, None, None) for display in displays)
+print("usable" if starts and egl.eglBindAPI(0x30A2) else "no device: unusable")
+"""
 
 
 def configure_headless_gl() -> str:
@@ -24,27 +48,17 @@ def configure_headless_gl() -> str:
 
     MuJoCo reads the variable once, at its first import, so every environment of this
     package calls this first; where MuJoCo is there already, it is made to read it again. EGL is
-    preferred; OSMesa is the fallback.
+    preferred where it can be initialised; OSMesa is the fallback.
 
     Raises:
-        RenderingUnavailable: neither library is installed.
+        RenderingUnavailable: neither can be used; says what was tried.
     """
     _load_triton()
     chosen = os.environ.get("MUJOCO_GL", "")
     if not chosen and sys.platform != "linux":
         return chosen  # macOS and Windows draw without a display by what MuJoCo takes by itself
     if not chosen:
-        if ctypes.util.find_library("EGL"):
-            chosen = "egl"
-        elif ctypes.util.find_library("OSMesa"):
-            chosen = "osmesa"
-        elif os.environ.get("DISPLAY"):
-            chosen = "glfw"
-        else:
-            raise RenderingUnavailable(
-                f"no OpenGL library for headless rendering (EGL or OSMesa). "
-                f"Run: {APT_LINE} {OR_OSMESA}"
-            )
+        chosen = _choose()
         os.environ["MUJOCO_GL"] = chosen
         for name in _READS_MUJOCO_GL & sys.modules.keys():
             importlib.reload(sys.modules[name])
@@ -52,6 +66,49 @@ def configure_headless_gl() -> str:
         # PyOpenGL must agree with MuJoCo or context creation fails with an unrelated error.
         os.environ.setdefault("PYOPENGL_PLATFORM", chosen)
     return chosen
+
+
+def _choose() -> str:
+    """What MUJOCO_GL is to be here.
+
+    Raises:
+        RenderingUnavailable: nothing can draw.
+    """
+    egl, osmesa = ctypes.util.find_library("EGL"), ctypes.util.find_library("OSMesa")
+    if egl and egl_starts(egl):
+        return "egl"
+    tried = f"EGL ({egl}) finds no device that it can draw with" if egl else "there is no EGL"
+    if osmesa or os.environ.get("DISPLAY"):
+        other = "osmesa" if osmesa else "glfw"
+        logger.warning("%s: drawing with MUJOCO_GL=%s", tried, other)
+        return other
+    todo = DRIVER_LINE if egl else APT_LINE
+    raise RenderingUnavailable(
+        f"nothing to draw with without a screen: {tried}, and there is no OSMesa. "
+        f"Run: {todo} {OR_OSMESA}"
+    )
+
+
+@cache
+def egl_starts(library: str) -> bool:
+    """Whether EGL has a device that can be initialised, as MuJoCo will ask for it.
+
+    Asked in a child process: drivers stay loaded, hang or crash. What gives no answer is taken for
+    usable, and fails, if it does, at the first frame.
+
+    Args:
+        library: file name.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _START_EGL, library],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+        )
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return True
+    return done.returncode >= 0 and b"unusable" not in done.stdout
 
 
 def _load_triton() -> None:
@@ -91,8 +148,13 @@ def _of_opengl(error: BaseException) -> bool:
 
 
 def could_not_draw(error: BaseException) -> RenderingUnavailable:
-    """What to raise where the first frame of an environment fails: which library to install."""
+    """What to raise where the first frame of an environment fails: what was tried, what to do."""
+    chosen = os.environ.get("MUJOCO_GL", "")
+    if chosen != "osmesa" and ctypes.util.find_library("OSMesa"):
+        todo = "OSMesa is installed: export MUJOCO_GL=osmesa PYOPENGL_PLATFORM=osmesa"
+    else:
+        todo = f"Install a software renderer: {APT_LINE} {OR_OSMESA}"
     return RenderingUnavailable(
-        f"could not draw a frame ({type(error).__name__}: {error}). "
-        f"Install a software renderer: {APT_LINE} {OR_OSMESA}; `viper-gym doctor` says more"
+        f"could not draw a frame with MUJOCO_GL={chosen} ({type(error).__name__}: {error}). "
+        f"{todo}; `viper-gym doctor` says more"
     )

@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import platform
 import subprocess
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from viper_gym.errors import DeviceUnavailable
-from viper_gym.likelihood.precision import autocast, resolve_device
+from viper_gym.likelihood.precision import _tell_of_the_gpu, autocast, resolve_device
 
 FAULTS = """
 import resource, torch
@@ -56,6 +57,19 @@ def test_a_device_that_is_not_there_is_named(device):
         resolve_device(device)
     for given in ("cpu", "cpu:0", torch.device("cpu")):
         assert resolve_device(given) == torch.device("cpu")
+
+
+def test_in_a_worker_process_auto_leaves_the_gpu_alone(monkeypatch, caplog):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert resolve_device("auto") == torch.device("cuda")
+    monkeypatch.setattr(
+        multiprocessing, "parent_process", lambda: multiprocessing.current_process()
+    )
+    _tell_of_the_gpu.cache_clear()
+    assert [resolve_device("auto") for _ in range(2)] == [torch.device("cpu")] * 2
+    assert resolve_device("cuda") == torch.device("cuda")
+    (line,) = caplog.messages
+    assert "worker process" in line and "device='cuda'" in line
 
 
 def test_what_the_caller_runs_in_does_not_change_fp32():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import logging
+import multiprocessing
 import os
 from contextlib import AbstractContextManager
 from functools import cache, partial
@@ -18,7 +20,7 @@ from viper_gym.models.precision import own_precision
 from viper_gym.models.transformer import Block
 
 M = TypeVar("M", bound=nn.Module)
-
+logger = logging.getLogger("viper_gym")
 
 _BLOCK = 31 << 20  # bytes; glibc does not learn from blocks above 32 MiB
 
@@ -47,7 +49,7 @@ def one_thread_in_forks() -> None:
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """ "auto" is a GPU where there is one, else the CPU.
+    """ "auto" is a GPU where there is one, else the CPU; in a worker process always the CPU.
 
     Raises:
         DeviceUnavailable: it is not there.
@@ -57,10 +59,30 @@ def resolve_device(device: str | torch.device) -> torch.device:
     there += ["cuda"] if len(there) > 1 else []
     there += ["mps"] if torch.backends.mps.is_available() else []
     if named == "auto":
-        named = "cuda" if "cuda" in there else "cpu"
+        named = "cuda" if "cuda" in there and not _leave_gpu_alone() else "cpu"
     if named not in there:
         raise DeviceUnavailable(f"device: expected auto, {' or '.join(there)}, got {device}")
     return torch.device(named)
+
+
+def _leave_gpu_alone() -> bool:
+    """Whether this is a worker of `multiprocessing` (asked where there is a GPU).
+
+    Each would load a model of its own there (`SubprocVecEnv`, `AsyncVectorEnv` around rewards).
+    """
+    if multiprocessing.parent_process() is None:
+        return False
+    _tell_of_the_gpu()
+    return True
+
+
+@cache  # one line a process
+def _tell_of_the_gpu() -> None:
+    logger.warning(
+        "device 'auto' in a worker process is the CPU, so that not every worker loads a model on "
+        "the GPU: put the reward around all environments (ViperVectorRewardWrapper, "
+        "ViperVecEnvWrapper), or pass device='cuda'"
+    )
 
 
 def _named(device: str | torch.device) -> str:

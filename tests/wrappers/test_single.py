@@ -495,8 +495,11 @@ def test_frames_of_the_size_that_videos_were_resized_from_are_resized_as_they_we
     )
     assert [r for r, _ in play(large)[0]] == [r for r, _ in expected[0]]
     other = ViperRewardWrapper(Larger(CodedEnv(), 2 * SIZE, 2 * SIZE), model, "a")
-    with pytest.raises(FrameMismatch, match="wrappers also take that of training videos"):
+    with pytest.raises(FrameMismatch, match="own size, or at 32x64, which the training videos had"):
         other.reset()
+    unknown = ViperRewardWrapper(Larger(CodedEnv(), 2 * SIZE, 2 * SIZE), reward_model(), "a")
+    with pytest.raises(FrameMismatch, match=r"render at the model's own size$"):
+        unknown.reset()
 
 
 def test_frames_drawn_small_are_told_from_those_that_videos_were_resized_from():

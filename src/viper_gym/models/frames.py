@@ -8,9 +8,16 @@ from torch import Tensor
 
 from viper_gym.errors import FrameMismatch
 
+RESIZING = " (wrappers also take that of training videos which were resized)"
 
-def check_frames(frames: np.ndarray | Tensor, image_size: int, ndim: int) -> None:
+
+def check_frames(
+    frames: np.ndarray | Tensor, image_size: int, ndim: int, otherwise: str = RESIZING
+) -> None:
     """Check layout, size and dtype of frames (…, H, W, 3).
+
+    Args:
+        otherwise: which other size the caller takes, as the end of a sentence.
 
     Raises:
         FrameMismatch: naming what was expected and what came.
@@ -23,7 +30,7 @@ def check_frames(frames: np.ndarray | Tensor, image_size: int, ndim: int) -> Non
     if frames.ndim != ndim or tuple(frames.shape[-3:]) != (image_size, image_size, 3):
         raise FrameMismatch(
             f"expected {expected}, got shape {tuple(frames.shape)}: render at the model's own "
-            "size (wrappers also take that of training videos which were resized)"
+            f"size{otherwise}"
         )
 
 

@@ -23,6 +23,7 @@ from viper_gym.likelihood.precision import resolve_dtype
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import Clip, RewardScale, ScaleKind, check_scale, checked_bounds
 from viper_gym.likelihood.shared import shared_reward_model
+from viper_gym.models.frames import check_frames
 from viper_gym.pictures import resize_all
 from viper_gym.types import RESIZED, Bonus, RewardTerms
 from viper_gym.wrappers.exploration import Explorer
@@ -218,13 +219,22 @@ class Scorer:
             warn_of_frames(shown, recorded, self.model.image_size, task)
 
     def _fit(self, frames: np.ndarray, envs: np.ndarray) -> np.ndarray:
-        """Resize frames (m, H, W, 3) of the size that the training videos were resized from."""
+        """Resize frames (m, H, W, 3) of the size that the training videos were resized from.
+
+        Raises:
+            FrameMismatch: frames of another size than that and the model's own; names both.
+        """
         size, came = self.model.image_size, list(frames.shape[1:3])
         if came == [size, size] or frames.dtype != np.uint8:  # the latter is refused behind this
             return frames
-        known = (self.config.preprocessing.get(str(self.tasks[i]), {}) for i in envs)
-        if all(recorded.get(RESIZED) == came for recorded in known):
+        known = [self.config.preprocessing.get(str(self.tasks[i]), {}) for i in envs]
+        videos = known[0].get(RESIZED)  # one size, as the frames have: tasks may differ in it
+        if any(recorded.get(RESIZED) != videos for recorded in known):
+            videos = None
+        if videos == came:
             return resize_all(frames, size)
+        other = f", or at {videos[0]}x{videos[1]}, which the training videos had" if videos else ""
+        check_frames(frames, size, frames.ndim, other)
         return frames
 
     def warn_of_termination(self) -> None:

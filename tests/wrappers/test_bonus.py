@@ -8,7 +8,7 @@ import pytest
 
 import viper_gym  # noqa: F401  (registers the ids)
 from conftest import CodedEnv
-from viper_gym import RND, BonusRewardWrapper, Disagreement
+from viper_gym import RND, BonusRewardWrapper, BonusVectorRewardWrapper, Disagreement
 from viper_gym.bonus.choose import check_bonus
 from viper_gym.envs.dmc import DMCEnv
 from viper_gym.errors import FrameMismatch
@@ -113,6 +113,19 @@ def test_named_beside_the_video_reward(name):
     if name == "disagreement":  # the tokenizer's 64 codes of 32 numbers, projected
         assert env.get_wrapper_attr("bonus")._widths[0] % 64 == 0
     env.close()
+
+
+def test_around_vector_environments_the_right_wrapper_is_named():
+    envs = gym.vector.SyncVectorEnv([CodedEnv])
+    named = r"BonusVectorRewardWrapper.*make_vec_env\(…, wrapper_class=BonusRewardWrapper\)"
+    with pytest.raises(TypeError, match=f"got SyncVectorEnv.*{named}"):
+        BonusRewardWrapper(envs)
+    with pytest.raises(TypeError, match="got CodedEnv: use BonusRewardWrapper"):
+        BonusVectorRewardWrapper(CodedEnv())
+    sb3 = pytest.importorskip("stable_baselines3", reason="needs the extra 'sb3'")
+    venv = sb3.common.vec_env.DummyVecEnv([CodedEnv])
+    with pytest.raises(TypeError, match=r"DummyVecEnv: use make_vec_env\(…, wrapper_class=Bonus"):
+        BonusVectorRewardWrapper(venv)
 
 
 def test_the_class_of_a_bonus_is_no_bonus():

@@ -19,6 +19,7 @@ from viper_gym.wrappers.frames import (
     take_context_back,
 )
 
+SB3_MAKES_IT = "make_vec_env(…, wrapper_class=BonusRewardWrapper)"
 _FIRST = np.array([0])
 
 
@@ -39,6 +40,7 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
 
     Raises:
         ValueError: not a bonus, or a weight that is no finite number.
+        TypeError: `env` is a vector environment.
         FrameMismatch: at reset, if there are no frames or they are too small.
 
     Example:
@@ -54,6 +56,12 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         beta: float = 1.0,
         task_reward_weight: float = 1.0,
     ):
+        if not isinstance(env, gym.Env):
+            raise TypeError(
+                f"expected a gymnasium.Env, got {type(env).__name__}: vector environments take "
+                f"BonusVectorRewardWrapper (gymnasium.vector) or {SB3_MAKES_IT} "
+                "(Stable-Baselines3)"
+            )
         check_bonus(bonus)
         beta = finite("beta", beta)
         weight = finite("task_reward_weight", task_reward_weight)

@@ -12,6 +12,7 @@ from gymnasium.vector.utils import iterate
 from viper_gym.bonus.choose import check_bonus
 from viper_gym.errors import finite
 from viper_gym.types import INFO_BONUS, INFO_TASK_RETURN, INFO_TASK_REWARD, Bonus
+from viper_gym.wrappers.bonus import SB3_MAKES_IT
 from viper_gym.wrappers.exploration import Explorer
 from viper_gym.wrappers.vector_frames import VectorFrames, put, without_frames
 
@@ -32,6 +33,7 @@ class BonusVectorRewardWrapper(VectorWrapper):
 
     Raises:
         ValueError: not a bonus, or a weight that is no finite number.
+        TypeError: `env` is no vector environment of Gymnasium.
         FrameMismatch: at reset, if there are no frames or they are too small.
 
     Example:
@@ -47,6 +49,12 @@ class BonusVectorRewardWrapper(VectorWrapper):
         beta: float = 1.0,
         task_reward_weight: float = 1.0,
     ):
+        if not isinstance(env, VectorEnv):
+            single = isinstance(env, gym.Env)
+            other = "BonusRewardWrapper" if single else f"{SB3_MAKES_IT} for Stable-Baselines3"
+            raise TypeError(
+                f"expected a gymnasium.vector.VectorEnv, got {type(env).__name__}: use {other}"
+            )
         check_bonus(bonus)
         super().__init__(env)
         self._chosen = bonus

@@ -6,6 +6,7 @@ import torch
 
 from viper_gym.bonus.disagreement import Disagreement, DisagreementConfig
 from viper_gym.bonus.memory import RecentMemory
+from viper_gym.bonus.networks import move, on_cpu
 from viper_gym.bonus.rnd import RND, RNDConfig
 from viper_gym.types import Bonus, Transition
 
@@ -41,6 +42,41 @@ def test_state_dict(name, count, tmp_path):
         play(twin, np.random.default_rng(2), 4)
     twin.load_state_dict(torch.load(tmp_path / "bonus.pt", weights_only=True))
     assert np.array_equal(play(twin, np.random.default_rng(1), 12), expected)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_moving_keeps_what_was_learned(name):
+    expected = play(MAKERS[name](0), np.random.default_rng(0), 24)
+    bonus, rng = MAKERS[name](0), np.random.default_rng(0)
+    before = play(bonus, rng, 12)
+    network = bonus.predictor if name == "rnd" else bonus.ensemble
+    move(torch.device("cpu"), (network,), bonus._optimizer)
+    assert np.array_equal(np.concatenate([before, play(bonus, rng, 12)]), expected)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_state_goes_from_one_device_to_another(name):
+    bonus, rng = MAKERS[name](0), np.random.default_rng(0)
+    play(bonus, rng, 6)
+    bonus.to("cuda")
+    play(bonus, rng, 6)
+    state = bonus.state_dict()
+    there = MAKERS[name](0)
+    there.to("cuda")
+    there.load_state_dict(state)
+    here = MAKERS[name](0)
+    here.load_state_dict(state)  # read where there is no GPU
+    values = [play(b, np.random.default_rng(1), 12) for b in (here, there)]
+    assert np.allclose(*values, atol=1e-2)
+
+
+def test_tensors_of_a_state_are_copies_and_its_shape_stays():
+    state = {"a": [torch.ones(2), (1, 2.0)], "b": {"c": torch.zeros(1), "d": None}}
+    copy = on_cpu(state)
+    state["a"][0].zero_()
+    assert copy["a"][0].tolist() == [1.0, 1.0] and copy["a"][1] == (1, 2.0)
+    assert copy["b"]["c"].device.type == "cpu" and copy["b"]["d"] is None
 
 
 def test_two_that_share_a_state_do_not_share_their_future():

@@ -5,6 +5,7 @@ import json
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 
 import viper_gym  # noqa: F401  (registers the ids)
 from conftest import CodedEnv
@@ -126,6 +127,44 @@ def test_around_vector_environments_the_right_wrapper_is_named():
     venv = sb3.common.vec_env.DummyVecEnv([CodedEnv])
     with pytest.raises(TypeError, match=r"DummyVecEnv: use make_vec_env\(…, wrapper_class=Bonus"):
         BonusVectorRewardWrapper(venv)
+
+
+@pytest.fixture
+def moves(monkeypatch):
+    """Devices that bonuses are put on."""
+    asked = []
+    for kind in (RND, Disagreement):
+        monkeypatch.setattr(kind, "to", lambda self, device: asked.append(device))
+    return asked
+
+
+@pytest.mark.parametrize("name", ["rnd", "disagreement"])
+@pytest.mark.parametrize(("device", "expected"), [("auto", "cuda"), ("cpu", "cpu")])
+def test_a_bonus_by_name_is_put_on_the_device_at_the_first_reset(
+    moves, monkeypatch, name, device, expected
+):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    env = BonusRewardWrapper(DMCEnv("cup_catch"), name, device=device)
+    envs = BonusVectorRewardWrapper(
+        gym.vector.SyncVectorEnv([lambda: DMCEnv("cup_catch")]), name, device=device
+    )
+    assert moves == []  # making them opens no GPU
+    for _ in range(2):
+        env.reset()
+        envs.reset()
+    assert moves == [torch.device(expected)] * 2
+    own = BonusRewardWrapper(DMCEnv("cup_catch"), RND(64), device=device)
+    own.reset()
+    assert len(moves) == 2  # an object stays where it was made
+
+
+def test_a_bonus_beside_a_video_reward_is_on_the_models_device(moves):
+    env = gym.make("viper/dmc-cup_catch-v0", bonus="rnd", device="cpu")
+    assert moves == []
+    env.reset()
+    env.reset()
+    assert moves == [torch.device("cpu")]
+    env.close()
 
 
 def test_the_class_of_a_bonus_is_no_bonus():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from viper_gym.bonus.disagreement import Disagreement
 from viper_gym.bonus.networks import both_sides
 from viper_gym.bonus.rnd import RND
@@ -51,6 +53,12 @@ def make_bonus(bonus: str | Bonus, image_size: int | tuple[int, int]) -> Bonus:
         _check_size(bonus, both_sides(image_size))
         return bonus
     return RND(image_size) if bonus == "rnd" else Disagreement()
+
+
+def move_bonus(bonus: Bonus, device: torch.device) -> None:
+    """Put the networks of a bonus of this package on a device, with all that it learned."""
+    if isinstance(bonus, (RND, Disagreement)):
+        bonus.to(device)
 
 
 def _check_size(bonus: Bonus, frames: tuple[int, int]) -> None:

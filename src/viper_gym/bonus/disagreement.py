@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from viper_gym.bonus.memory import RecentMemory
-from viper_gym.bonus.networks import Ensemble, frame_network, in_fp32
+from viper_gym.bonus.networks import Ensemble, frame_network, in_fp32, move, on_cpu
 from viper_gym.bonus.random_state import own_random_state
 from viper_gym.bonus.running import BonusScale, RunningMeanStd
 from viper_gym.types import Transition
@@ -84,6 +83,16 @@ class Disagreement:
         self._random: torch.nn.Module | None = None
         self.ensemble: Ensemble | None = None
         self._newest: tuple[Transition, tuple[np.ndarray, ...]] | None = None
+
+    def to(self, device: str | torch.device) -> None:
+        """Put the networks on a device, with all that they learned."""
+        if torch.device(device) == self._device:
+            return
+        self._device = torch.device(device)
+        if self._random is not None:
+            self._random.to(self._device)
+        if self.ensemble is not None:
+            move(self._device, (self.ensemble,), self._optimizer)
 
     @in_fp32
     def compute(self, transition: Transition) -> np.ndarray:
@@ -181,13 +190,13 @@ class Disagreement:
         self._widths = (features, actions)
 
     def state_dict(self) -> dict[str, Any]:
-        """A snapshot of everything needed to go on: tensors, numbers and lists of them.
+        """A snapshot of everything needed to go on: tensors (on the CPU), numbers and lists.
 
         Empty before the first transition, when there are no networks yet.
         """
         if self.ensemble is None:
             return {}
-        return deepcopy(
+        return on_cpu(
             {
                 "seed": self.config.seed,
                 "widths": self._widths,
@@ -200,7 +209,7 @@ class Disagreement:
         )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Undo `state_dict`: what follows equals what would have followed there.
+        """Undo `state_dict`, also of another device: what follows equals what would have there.
 
         Raises:
             ValueError: the state was made with another seed, and so other random features.
@@ -212,7 +221,7 @@ class Disagreement:
                 f"this state was made with seed {state['seed']}, the config has "
                 f"{self.config.seed}: the fixed random matrices would differ"
             )
-        state = deepcopy(dict(state))  # an optimiser would keep the tensors it is given
+        state = on_cpu(state)  # a copy: an optimiser would keep the tensors it is given
         self._build(*state["widths"])
         assert self.ensemble is not None
         self.ensemble.load_state_dict(state["ensemble"])

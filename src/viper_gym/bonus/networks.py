@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from functools import wraps
 from itertools import pairwise
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from viper_gym.errors import FrameMismatch
 
@@ -26,6 +28,24 @@ def in_fp32(method: Method) -> Method:
             return method(self, *arguments, **named)
 
     return cast(Method, shielded)
+
+
+def move(device: torch.device, networks: Sequence[nn.Module], optimizer: Optimizer) -> None:
+    """Put networks on a device, and what their optimiser remembers beside them."""
+    for network in networks:
+        network.to(device)
+    optimizer.load_state_dict(optimizer.state_dict())
+
+
+def on_cpu(state: Any) -> Any:
+    """A copy of a state whose tensors are on the CPU, to be read where there is no GPU."""
+    if isinstance(state, Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, Mapping):
+        return {key: on_cpu(value) for key, value in state.items()}
+    if isinstance(state, (list, tuple)):
+        return type(state)(on_cpu(value) for value in state)
+    return deepcopy(state)
 
 
 def both_sides(image_size: int | tuple[int, int]) -> tuple[int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from viper_gym.bonus.memory import RecentMemory
-from viper_gym.bonus.networks import both_sides, frame_network, in_fp32
+from viper_gym.bonus.networks import both_sides, frame_network, in_fp32, move, on_cpu
 from viper_gym.bonus.random_state import own_random_state
 from viper_gym.bonus.running import BonusScale, RunningMeanStd
 from viper_gym.types import Transition
@@ -74,6 +73,13 @@ class RND:
         self._scale = BonusScale(c.horizon, c.clip)
         self._memory = RecentMemory(c.memory, c.seed)
 
+    def to(self, device: str | torch.device) -> None:
+        """Put the networks on a device, with all that they learned."""
+        if torch.device(device) == self._device:
+            return
+        self._device = torch.device(device)
+        move(self._device, (self.target, self.predictor), self._optimizer)
+
     def _error(self, frames: np.ndarray) -> Tensor:
         """uint8 (B, H, W, 3) -> squared feature error (B,)."""
         scaled = (frames - self._pixels.mean) / np.sqrt(self._pixels.var + 1.0)
@@ -113,8 +119,8 @@ class RND:
             self._optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """A snapshot of everything needed to go on: tensors, numbers and lists of them."""
-        return deepcopy(
+        """A snapshot of everything needed to go on: tensors (on the CPU), numbers and lists."""
+        return on_cpu(
             {
                 "target": self.target.state_dict(),
                 "predictor": self.predictor.state_dict(),
@@ -126,8 +132,8 @@ class RND:
         )
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Undo `state_dict`: what follows equals what would have followed there."""
-        state = deepcopy(dict(state))  # an optimiser would keep the tensors it is given
+        """Undo `state_dict`, also of another device: what follows equals what would have there."""
+        state = on_cpu(state)  # a copy: an optimiser would keep the tensors it is given
         self.target.load_state_dict(state["target"])
         self.predictor.load_state_dict(state["predictor"])
         self._optimizer.load_state_dict(state["optimizer"])

@@ -6,9 +6,11 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 
 from viper_gym.bonus.choose import check_bonus, name_of
 from viper_gym.errors import finite
+from viper_gym.likelihood.precision import resolve_device
 from viper_gym.types import INFO_BONUS, INFO_TASK_RETURN, INFO_TASK_REWARD, Bonus
 from viper_gym.wrappers.exploration import Explorer
 from viper_gym.wrappers.frames import (
@@ -37,11 +39,14 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         bonus: "rnd", "disagreement", or an object with the protocol `viper_gym.types.Bonus`.
         beta: weight of the bonus; an attribute, which may be set between steps.
         task_reward_weight: weight of the environment's own reward; 0 replaces it.
+        device: of a bonus chosen by name: "auto" (a GPU where there is one, but not in worker
+            processes), "cpu", "cuda", …. An object stays where it was made.
 
     Raises:
         ValueError: not a bonus, or a weight that is no finite number.
         TypeError: `env` is a vector environment.
         FrameMismatch: at reset, if there are no frames or they are too small.
+        DeviceUnavailable: then, too.
 
     Example:
         >>> env = gym.make("ALE/MontezumaRevenge-v5")
@@ -55,6 +60,7 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         *,
         beta: float = 1.0,
         task_reward_weight: float = 1.0,
+        device: str | torch.device = "auto",
     ):
         if not isinstance(env, gym.Env):
             raise TypeError(
@@ -66,11 +72,15 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         beta = finite("beta", beta)
         weight = finite("task_reward_weight", task_reward_weight)
         gym.utils.RecordConstructorArgs.__init__(
-            self, bonus=name_of(bonus), beta=beta, task_reward_weight=weight
+            self,
+            bonus=name_of(bonus),
+            beta=beta,
+            task_reward_weight=weight,
+            device=str(device),  # a torch.device is no JSON
         )
         refuse_autoreset(env)
         gym.Wrapper.__init__(self, env)
-        self._chosen = bonus
+        self._chosen, self._device = bonus, device
         self.beta, self._task_reward_weight = beta, weight
         self._newest = None if is_grey(env) else newest_frame(env.observation_space)
         self._explorer: Explorer | None = None
@@ -92,6 +102,7 @@ class BonusRewardWrapper(gym.Wrapper, gym.utils.RecordConstructorArgs):
         if self._explorer is None:  # only now is the size of rendered frames known
             height, width = frame.shape[:2]
             self._explorer = Explorer(self._chosen, (height, width), self.env.action_space, 1)
+            self._explorer.to(resolve_device(self._device))
         self._explorer.reset(_FIRST, frame[None])
         self._task_return = 0.0
         return observation, info

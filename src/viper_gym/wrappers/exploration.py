@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from viper_gym.bonus.choose import make_bonus
+from viper_gym.bonus.choose import make_bonus, move_bonus
 from viper_gym.types import Bonus, Transition
 
 
@@ -35,9 +35,20 @@ class Explorer:
         n: int,
     ):
         self.bonus = make_bonus(bonus, image_size)
+        self._named = isinstance(bonus, str)
         self._space = action_space
         self._frames: list[np.ndarray | None] = [None] * n
         self._features: list[np.ndarray | None] = [None] * n
+
+    @torch.inference_mode(False)
+    def to(self, device: torch.device) -> None:
+        """Put the networks there; a bonus that came as an object stays where it was made.
+
+        To be called at the first reset: whoever only makes an environment, maybe to fork behind
+        it, is not to open a GPU.
+        """
+        if self._named:
+            move_bonus(self.bonus, device)
 
     def flat_actions(self, actions: Sequence[Any]) -> np.ndarray:
         """One action an environment -> float32 (n, A), one-hot where they are discrete.

@@ -156,6 +156,8 @@ class Scorer:
             self._stream = FrameStream(self.model, list(self.tasks))
             o = self._options
             self._scales = [self.model.scale(t, o.reward_scale, o.reward_clip) for t in self.tasks]
+            if self._explorer is not None:
+                self._explorer.to(self.model.device)
             self._started_at = time.perf_counter()
         began = time.perf_counter()
         self._stream.reset(envs)

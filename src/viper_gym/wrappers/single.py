@@ -46,7 +46,8 @@ class ViperRewardWrapper(ScoredByVideo, gym.Wrapper, gym.utils.RecordConstructor
         checkpoint: alias of a suite ("dmc"), bundle folder, Hub repository, or a loaded model.
         task: which of the bundle's tasks; may be left out where there is one.
         revision: of a Hub repository.
-        device: "auto", "cpu", "cuda", …
+        device: of the model, and of a bonus chosen by name: "auto" (a GPU where there is one, but
+            not in worker processes), "cpu", "cuda", …
         dtype: "auto", "bf16" or "fp32".
         reward_scale: "calibrated" (0 = best cheap behaviour, 1 = expert), "per_token", "raw".
         reward_clip: bounds of the scaled reward; "calibrated" are the task's own (a ceiling below 1

@@ -6,11 +6,13 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import torch
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import iterate
 
 from viper_gym.bonus.choose import check_bonus
 from viper_gym.errors import finite
+from viper_gym.likelihood.precision import resolve_device
 from viper_gym.types import INFO_BONUS, INFO_TASK_RETURN, INFO_TASK_REWARD, Bonus
 from viper_gym.wrappers.bonus import SB3_MAKES_IT
 from viper_gym.wrappers.exploration import Explorer
@@ -30,11 +32,14 @@ class BonusVectorRewardWrapper(VectorWrapper):
         bonus: "rnd", "disagreement", or an object with the protocol `viper_gym.types.Bonus`.
         beta: weight of the bonus; an attribute, which may be set between steps.
         task_reward_weight: weight of the environments' own rewards; 0 replaces them.
+        device: of a bonus chosen by name: "auto" (a GPU where there is one, but not in worker
+            processes), "cpu", "cuda", …. An object stays where it was made.
 
     Raises:
         ValueError: not a bonus, or a weight that is no finite number.
         TypeError: `env` is no vector environment of Gymnasium.
         FrameMismatch: at reset, if there are no frames or they are too small.
+        DeviceUnavailable: then, too.
 
     Example:
         >>> envs = gym.make_vec("ALE/MontezumaRevenge-v5", 8, grayscale=False)
@@ -48,6 +53,7 @@ class BonusVectorRewardWrapper(VectorWrapper):
         *,
         beta: float = 1.0,
         task_reward_weight: float = 1.0,
+        device: str | torch.device = "auto",
     ):
         if not isinstance(env, VectorEnv):
             single = isinstance(env, gym.Env)
@@ -57,7 +63,7 @@ class BonusVectorRewardWrapper(VectorWrapper):
             )
         check_bonus(bonus)
         super().__init__(env)
-        self._chosen = bonus
+        self._chosen, self._device = bonus, device
         self.beta = finite("beta", beta)
         self._task_reward_weight = finite("task_reward_weight", task_reward_weight)
         self._seen = VectorFrames(env)
@@ -84,6 +90,7 @@ class BonusVectorRewardWrapper(VectorWrapper):
             height, width = frames.shape[1:3]
             space = self.env.single_action_space
             self._explorer = Explorer(self._chosen, (height, width), space, self.num_envs)
+            self._explorer.to(resolve_device(self._device))
         self._begin(self._explorer, mask, frames)
         self._over &= ~mask
         return observations, without_frames(info)

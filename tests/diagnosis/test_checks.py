@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from safetensors.torch import load_file, save_file
 
 from viper_gym.checkpoints.resolve import bundled_folder
-from viper_gym.diagnosis import compute, hub, rendering, reward, versions
+from viper_gym.diagnosis import compute, hub, rendering, reward, suites, versions
 from viper_gym.diagnosis.findings import ChildFailed, guarded, in_child
 
 GOOD = {"gymnasium": "1.4.0", "numpy": "2.4.6", "dm-control": "1.0.50", "mujoco": "3.17.0"}
@@ -49,6 +49,20 @@ def test_an_extra_that_is_not_installed_sets_no_ranges():
     assert finding.status == "problem" and "<3.10 is asked for" in finding.found
     (finding,) = judged(('lpips>=0.1; extra == "lpips"', 'mujoco<3; extra == "lpips"'))
     assert finding.status == "note" and "viper-gym[lpips]" in finding.todo
+
+
+def test_beside_robosuite_no_extra_with_another_mujoco_is_offered():
+    asked = (
+        'dm_control>=1.0.28; extra == "dmc"', 'mujoco>=3.3,<4; extra == "dmc"',
+        'metaworld>=3; extra == "metaworld"', 'mujoco>=3.3,<3.17; extra == "metaworld"',
+        'ale-py>=0.11; extra == "atari"',
+    )  # fmt: skip
+    absent = {"dm_control": None, "mujoco": "3.3.0"}
+    (finding,) = judged(asked, **absent)
+    assert "viper-gym[atari,dmc,metaworld]" in finding.todo
+    (finding,) = judged(asked, **absent, robosuite="1.5.2", numpy="1.26.4")
+    assert "viper-gym[atari]" in finding.todo
+    assert "robosuite" in versions.SHOWN
 
 
 @pytest.mark.parametrize(
@@ -129,6 +143,25 @@ def test_a_check_that_raises_is_a_problem():
 def test_a_frame_is_drawn_here():
     (finding,) = rendering.check(timeout=120)
     assert finding.status in ("ok", "note") and "ms a step" in finding.found
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Sets which simulators seem to be installed."""
+
+    def only(*modules: str) -> None:
+        monkeypatch.setattr(suites, "find_spec", lambda name: name in modules or None)
+
+    return only
+
+
+def test_without_dm_control_plain_mujoco_draws(installed):
+    installed("mujoco", "robosuite")
+    (finding,) = rendering.check(timeout=120)
+    assert finding.status in ("ok", "note") and "ms a step" in finding.found
+    installed()
+    (finding,) = rendering.check(timeout=120)
+    assert finding.status == "note" and "mujoco is not installed" in finding.found
 
 
 def test_broken_gl_is_a_problem_that_names_a_backend_that_works(monkeypatch):
@@ -227,6 +260,19 @@ def test_wrong_products_idle_gpus_and_too_many_threads_are_told():
 
 def test_the_bundled_checkpoint_pays_the_expert_here():
     assert statuses(reward.check(timeout=300)) == ["ok"]
+
+
+def test_without_dm_control_a_reward_is_tried_in_meta_world(installed):
+    pytest.importorskip("metaworld", reason="needs the extra 'metaworld'")
+    installed("metaworld", "mujoco")
+    (finding,) = reward.check(timeout=300)
+    assert finding.status == "ok" and "closing the door earns" in finding.found
+
+
+def test_without_any_suite_no_reward_is_tried(installed):
+    installed("mujoco")
+    (finding,) = reward.check(timeout=300)
+    assert finding.status == "note" and "not tried" in finding.found
 
 
 def test_a_damaged_checkpoint_is_a_problem(tmp_path):

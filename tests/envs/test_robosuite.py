@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from viper_gym.diagnosis import rendering, reward, suites, versions
 from viper_gym.envs.collect import collect, expert_results
 from viper_gym.envs.robosuite import ROBOSUITE_TASKS, STEPS, RobosuiteEnv
 from viper_gym.envs.suite import find_suite
@@ -68,6 +69,17 @@ def test_the_arm_is_in_view_and_can_be_hidden(task):
     assert np.array_equal(env.render(), frame)
     assert env.preprocessing["free_camera"][4] == 140.0
     env.close()
+
+
+@pytest.mark.usefixtures("robosuite")
+def test_doctor_draws_and_scores_without_another_suite(monkeypatch):
+    there = ("mujoco", "robosuite")
+    monkeypatch.setattr(suites, "find_spec", lambda name: name in there or None)
+    (drawn,), (scored,) = rendering.check(timeout=300), reward.check(timeout=300)
+    assert drawn.status in ("ok", "note") and "ms a step" in drawn.found
+    assert scored.status == "ok" and "panda_lift are finite" in scored.found
+    offered = " ".join(finding.todo for finding in versions.check())
+    assert "dmc" not in offered and "metaworld" not in offered
 
 
 @pytest.mark.usefixtures("robosuite")

@@ -22,9 +22,9 @@ _STYLES = {"ok": "green", "note": "yellow", "problem": "bold red"}
 class Doctor:
     """Check this installation and say what to do; exit status 1 if there is a problem.
 
-    Versions and pairs of them known to be bad; drawing one task without a screen; the Hub's cache
+    Versions and pairs of them known to be bad; drawing a scene without a screen; the Hub's cache
     and reach (being offline is only noted); the device and precision that will be chosen; and
-    whether the bundled checkpoint pays an expert but not standing still. Only when asked for:
+    whether a bundled checkpoint pays an expert but not standing still. Only when asked for:
     "rlbench", whether that simulator could start.
     """
 

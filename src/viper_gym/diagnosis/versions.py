@@ -15,7 +15,7 @@ THIS = "viper-gym"
 SHOWN = (
     THIS, "torch", "gymnasium", "numpy", "safetensors", "huggingface-hub", "tyro", "rich",
     "dm-control", "mujoco", "PyOpenGL", "glfw", "stable-baselines3", "ale-py", "metaworld",
-    "shimmy", "imageio",
+    "robosuite", "shimmy", "imageio",
 )  # fmt: skip
 _NOT_FOR_USERS = {"dev", "all"}  # extras that are no feature of their own
 _APART = {"robosuite"}  # extras that want an environment of their own
@@ -81,8 +81,11 @@ def judge(versions: Mapping[str, str | None], requirements: Sequence[Requirement
         if bad.applies(versions):
             told = f"{bad.pair(versions)}: {bad.why}"
             findings.append(Finding("versions", bad.status, told, bad.todo))
-    if missing - _APART:
-        extras = ",".join(sorted(missing - _APART))
+    offered = missing - _APART
+    if versions.get("robosuite") is not None:  # and they would replace its mujoco
+        offered -= {extra for r, extra in asked if r.name == "mujoco"}
+    if offered:
+        extras = ",".join(sorted(offered))
         findings.append(
             Finding(
                 "versions",

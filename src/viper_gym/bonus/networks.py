@@ -32,9 +32,11 @@ def in_fp32(method: Method) -> Method:
 
 def move(device: torch.device, networks: Sequence[nn.Module], optimizer: Optimizer) -> None:
     """Put networks on a device, and what their optimiser remembers beside them."""
-    for network in networks:
-        network.to(device)
-    optimizer.load_state_dict(optimizer.state_dict())
+    remembered = optimizer.state_dict()
+    parameters = [p for network in networks for p in network.to(device).parameters()]
+    # not every device takes them in place
+    optimizer.param_groups[0]["params"] = [p for p in parameters if p.requires_grad]
+    optimizer.load_state_dict(remembered)
 
 
 def on_cpu(state: Any) -> Any:

@@ -31,7 +31,8 @@ from viper_gym.wrappers.frames import (
     warn_of_late_pictures,
     warn_of_reuse,
 )
-from viper_gym.wrappers.scoring import RewardOptions, ScoredByVideo, Scorer, refuse_scored
+from viper_gym.wrappers.scored import ScoredByVideo, refuse_scored
+from viper_gym.wrappers.scoring import RewardOptions, Scorer
 
 require("stable_baselines3", extra="sb3")  # a better error than the import's own
 

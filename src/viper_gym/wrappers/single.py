@@ -20,13 +20,8 @@ from viper_gym.wrappers.frames import (
     take_context_back,
     warn_of_late_pictures,
 )
-from viper_gym.wrappers.scoring import (
-    RewardOptions,
-    ScoredByVideo,
-    Scorer,
-    recorded_arguments,
-    refuse_scored,
-)
+from viper_gym.wrappers.scored import ScoredByVideo, recorded_arguments, refuse_scored
+from viper_gym.wrappers.scoring import RewardOptions, Scorer
 
 
 class ViperRewardWrapper(ScoredByVideo, gym.Wrapper, gym.utils.RecordConstructorArgs):

@@ -15,7 +15,8 @@ from gymnasium.vector.utils import iterate
 from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.likelihood.scaling import Clip, ScaleKind
 from viper_gym.types import INFO_RETURN, INFO_TASK_RETURN, INFO_TIME_SHARE, STEP_INFO, Bonus
-from viper_gym.wrappers.scoring import RewardOptions, ScoredByVideo, Scorer, refuse_scored
+from viper_gym.wrappers.scored import ScoredByVideo, refuse_scored
+from viper_gym.wrappers.scoring import RewardOptions, Scorer
 from viper_gym.wrappers.vector_frames import VectorFrames, put, without_frames
 
 SB3_WRAPPER = "viper_gym.wrappers.sb3.ViperVecEnvWrapper for Stable-Baselines3"

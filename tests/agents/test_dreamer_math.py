@@ -17,8 +17,22 @@ from viper_gym.agents.dreamer.distributions import (
     symlog,
     unimix,
 )
+from viper_gym.agents.dreamer.networks import MLP, Decoder, Encoder, Norm
 from viper_gym.agents.dreamer.plan2explore import LatentDisagreement
 from viper_gym.agents.dreamer.returns import ReturnScale, lambda_return
+from viper_gym.agents.dreamer.rssm import RSSM
+
+
+def test_layers_add_a_thousandth_to_variances():
+    """As the authors' Norm does; of features that hardly vary, most of the size hangs on it."""
+    x = torch.tensor([[0.1, -0.1]])  # variance 0.01
+    expected = 0.1 / math.sqrt(0.011)
+    assert Norm(2)(x)[0].tolist() == pytest.approx([expected, -expected])
+    rssm = RSSM(actions=2, embedding=8, deter=4, units=4, stoch=2, classes=2)
+    parts = [*rssm.modules(), *MLP(3, 4, 2, 1).modules(), *Encoder((16, 16), 2).modules()]
+    parts += Decoder(3, (16, 16), 2).modules()
+    norms = [part for part in parts if isinstance(part, torch.nn.LayerNorm)]
+    assert len(norms) == 4 + 2 + 2 + 1 and {norm.eps for norm in norms} == {1e-3}
 
 
 def test_symlog_by_hand_and_back():

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SMALLEST = 4  # pixels a side of the last feature map
+EPSILON = 1e-3  # added to variances: the authors' (viper_rl, dreamerv3/nets.py, Norm)
 
 
 def init_weights(module: nn.Module) -> None:
@@ -23,11 +24,21 @@ def init_weights(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-class NormAct(nn.LayerNorm):
-    """LayerNorm over the last dimension, then swish ("LayerNorm + swish" in Table 3)."""
+class Norm(nn.LayerNorm):
+    """LayerNorm over the last dimension, of `width`, in fp32 whatever comes."""
+
+    def __init__(self, width: int):
+        super().__init__(width, eps=EPSILON)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.silu(super().forward(x.float()))
+        return super().forward(x.float())
+
+
+class NormAct(Norm):
+    """The same, then swish ("LayerNorm + swish" in Table 3)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(super().forward(x))
 
 
 class MLP(nn.Module):

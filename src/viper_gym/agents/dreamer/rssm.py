@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from viper_gym.agents.dreamer.distributions import sample_one_hot, unimix
-from viper_gym.agents.dreamer.networks import NormAct, init_weights
+from viper_gym.agents.dreamer.networks import Norm, NormAct, init_weights
 
 
 class State(NamedTuple):
@@ -59,7 +59,7 @@ class RSSM(nn.Module):
         self.from_action = nn.Linear(actions, units, bias=False)
         self.inputs_norm = NormAct(units)
         self.gates = nn.Linear(units + deter, 3 * deter, bias=False)
-        self.gates_norm = nn.LayerNorm(3 * deter)
+        self.gates_norm = Norm(3 * deter)
         self.prior_hidden = nn.Sequential(nn.Linear(deter, units, bias=False), NormAct(units))
         self.prior_logits = nn.Linear(units, latent)
         # of one linear layer on (deter, embedding): the second half is computed for all steps
@@ -99,7 +99,7 @@ class RSSM(nn.Module):
             acted: `from_action` of the actions (B, A).
         """
         x = self.inputs_norm(self.from_stoch(state.stoch) + acted)
-        parts = self.gates_norm(self.gates(torch.cat([x, state.deter], -1)).float())
+        parts = self.gates_norm(self.gates(torch.cat([x, state.deter], -1)))
         reset, candidate, update = parts.chunk(3, -1)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
         update = torch.sigmoid(update - 1)  # starts by keeping most of the past

@@ -51,6 +51,22 @@ def test_no_shift_at_all_is_refused():
         agent(replace(SMALL, cnn_features=(), cnn_strides=()))
 
 
+@pytest.mark.parametrize("setting", [
+    {"updates_per_step": -1.0}, {"shift": -1}, {"gamma": 1.01}, {"gamma": -0.1}, {"tau": 0.0},
+    {"tau": 1.5}, {"learning_rate": 0.0}, {"init_temperature": 0.0}, {"gamma": float("nan")},
+])  # fmt: skip
+def test_settings_that_train_nothing_are_refused_when_they_are_made(setting):
+    (name,) = setting
+    with pytest.raises(TrainingError, match=f"^{name}: expected"):
+        replace(SMALL, **setting)
+
+
+def test_settings_at_the_ends_of_what_they_may_be():
+    ends = replace(SMALL, updates_per_step=0.0, shift=0, gamma=0.0, tau=1.0)
+    assert np.isfinite(agent(ends).update(batch())["critic_loss"])
+    assert replace(SMALL, gamma=1.0).gamma == 1.0
+
+
 def test_several_shifts_of_a_picture_share_one_target(monkeypatch):
     """Shifts by nothing are all alike: two of them are worth one, but for the sampled actions."""
     still = replace(SMALL, shift=0)

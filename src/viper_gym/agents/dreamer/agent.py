@@ -18,7 +18,6 @@ from viper_gym.agents.dreamer.world_model import Sequences, WorldModel
 from viper_gym.agents.replay import FrameReplay, SequenceBatch
 from viper_gym.agents.torch_agent import TorchAgent
 from viper_gym.bonus.random_state import own_random_state
-from viper_gym.errors import require_not_negative, require_positive
 
 
 class Dreamer(TorchAgent):
@@ -45,13 +44,6 @@ class Dreamer(TorchAgent):
         precision: str = "fp32",
     ):
         self.config = c = config or DreamerConfig()
-        require_positive(
-            batch_size=c.batch_size,
-            batch_length=c.batch_length,
-            imag_horizon=c.imag_horizon,
-            ensemble=c.ensemble,
-        )
-        require_not_negative(beta=c.beta)
         self.updates_per_step = c.updates_per_step
         self.least_steps = c.batch_length + 1  # and the one before, whose action leads in
         self.device = torch.device(device)

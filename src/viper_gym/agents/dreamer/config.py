@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from viper_gym.errors import require_between, require_not_negative, require_positive
+
 Size = Literal["dmc", "atari", "small", "tiny"]
 
 
@@ -40,6 +42,9 @@ class DreamerConfig:
     """Paper Table 3; what it leaves open is as in the authors' configuration.
 
     Table 3's replay of a million steps is the trainer's `buffer_size`, whose default is a tenth.
+
+    Raises:
+        TrainingError: a setting that trains nothing.
     """
 
     size: Size = "dmc"
@@ -77,6 +82,26 @@ class DreamerConfig:
     are averaged with weights 1 and beta"""
     ensemble: int = 10
     """members that must agree"""
+
+    def __post_init__(self) -> None:
+        require_positive(
+            batch_size=self.batch_size,
+            batch_length=self.batch_length,
+            learning_rate=self.learning_rate,
+            imag_horizon=self.imag_horizon,
+            discount=self.discount,  # what it makes of later steps is divided by it
+            slow_critic_fraction=self.slow_critic_fraction,
+            ensemble=self.ensemble,
+        )
+        require_not_negative(train_ratio=self.train_ratio, beta=self.beta)
+        require_between(
+            0,
+            1,
+            unimix=self.unimix,
+            discount=self.discount,
+            return_lambda=self.return_lambda,
+            slow_critic_fraction=self.slow_critic_fraction,
+        )
 
     @property
     def updates_per_step(self) -> float:

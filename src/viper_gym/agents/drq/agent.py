@@ -14,13 +14,17 @@ from viper_gym.agents.drq.networks import Actor, Critic, Encoder, as_images, ran
 from viper_gym.agents.replay import Batch, FrameReplay
 from viper_gym.agents.torch_agent import TorchAgent
 from viper_gym.bonus.random_state import own_random_state
-from viper_gym.errors import require_positive
+from viper_gym.errors import require_between, require_not_negative, require_positive
 
 
 @dataclass(frozen=True)
 class DrQConfig:
     """Paper Table 4; what it leaves open is as in DrQ, but for `target_entropy` (there one nat a
-    dimension) and `augmentations` (there two, at twice the cost)."""
+    dimension) and `augmentations` (there two, at twice the cost).
+
+    Raises:
+        TrainingError: a setting that trains nothing.
+    """
 
     hidden: tuple[int, ...] = (256, 256)
     cnn_features: tuple[int, ...] = (32, 64, 128, 256)
@@ -47,6 +51,20 @@ class DrQConfig:
     updates_per_step: float = 1.0
     """updates for every environment step"""
 
+    def __post_init__(self) -> None:
+        require_positive(
+            latent_dim=self.latent_dim,
+            learning_rate=self.learning_rate,
+            num_critics=self.num_critics,
+            tau=self.tau,
+            init_temperature=self.init_temperature,
+            augmentations=self.augmentations,
+            batch_size=self.batch_size,
+            frame_stack=self.frame_stack,
+        )
+        require_not_negative(shift=self.shift, updates_per_step=self.updates_per_step)
+        require_between(0, 1, gamma=self.gamma, tau=self.tau)
+
 
 class DrQ(TorchAgent):
     """The networks and one update of them.
@@ -57,7 +75,7 @@ class DrQ(TorchAgent):
         precision: "bf16" or "fp32", of the convolutions.
 
     Raises:
-        TrainingError, ValueError: settings that make no networks.
+        ValueError: settings that make no networks.
     """
 
     def __init__(
@@ -70,13 +88,6 @@ class DrQ(TorchAgent):
         precision: str = "fp32",
     ):
         self.config = c = config or DrQConfig()
-        require_positive(
-            augmentations=c.augmentations,
-            frame_stack=c.frame_stack,
-            num_critics=c.num_critics,
-            batch_size=c.batch_size,
-            latent_dim=c.latent_dim,
-        )
         self.updates_per_step = c.updates_per_step
         self.least_steps = 2  # a frame and the next
         self.device = torch.device(device)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import gymnasium as gym
 import numpy as np
@@ -13,6 +14,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from dot_env import SIZE, Dot
 from viper_gym.agents.drq.agent import DrQ, DrQConfig
 from viper_gym.agents.drq.networks import Actor, as_images, random_shift, tanh_normal_log_prob
+from viper_gym.agents.frame_shape import frame_shape
 from viper_gym.agents.replay import Batch, FrameReplay, ReplayConfig
 from viper_gym.agents.trainer import Trainer, TrainerConfig
 from viper_gym.errors import TrainingError
@@ -307,8 +309,12 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(tmp_path, monke
 @pytest.mark.parametrize(
     ("observation", "action", "message"),
     [
-        (gym.spaces.Box(-1, 1, (3,)), gym.spaces.Box(-1, 1, (2,)), "uint8 pictures"),
-        (gym.spaces.Box(0, 255, (8, 8, 1), np.uint8), gym.spaces.Box(-1, 1, (2,)), "colour"),
+        (gym.spaces.Box(-1, 1, (3,)), gym.spaces.Box(-1, 1, (2,)), r"pictures.*pixels.*AddRender"),
+        (
+            gym.spaces.Box(0, 255, (8, 8, 1), np.uint8),
+            gym.spaces.Box(-1, 1, (2,)),
+            r"colour.*obs_type",
+        ),
         (gym.spaces.Box(0, 255, (8, 8, 3), np.uint8), gym.spaces.MultiBinary(3), "continuous"),
     ],
 )
@@ -325,8 +331,39 @@ def test_another_autoreset_mode_is_refused(tmp_path):
     def same_step(n):
         return SyncVectorEnv([Dot] * n, autoreset_mode=AutoresetMode.SAME_STEP)
 
-    with pytest.raises(TrainingError, match="NEXT_STEP"):
+    with pytest.raises(TrainingError, match=r"got .*SAME_STEP.*gym.make_vec.*vector_kwargs"):
         Trainer(config(tmp_path), same_step, lambda *_: agent())
+
+
+class ByState(Dot):
+    """Shows where its dot is in numbers, and its picture when it is asked to render."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 30}
+
+    def __init__(self, render_mode=None):
+        super().__init__()
+        self.observation_space = gym.spaces.Box(0, 1, (1,), np.float32)
+        self.render_mode = render_mode
+
+    def reset(self, **kwargs):
+        super().reset(**kwargs)
+        return np.array([self.x], np.float32), {}
+
+    def render(self):
+        return self._picture()
+
+
+def test_environments_that_are_made_as_the_errors_say_are_taken(monkeypatch):
+    monkeypatch.setattr(gym.envs.registration, "registry", dict(gym.registry))
+    gym.register("ByState-v0", ByState)
+    bare = partial(gym.make_vec, "ByState-v0", 1, vectorization_mode="sync")
+    drawn = partial(bare, render_mode="rgb_array", wrappers=[gym.wrappers.AddRenderObservation])
+    same, next_step = AutoresetMode.SAME_STEP, AutoresetMode.NEXT_STEP
+    assert frame_shape(drawn(vector_kwargs={"autoreset_mode": next_step})) == (SIZE, SIZE, 3)
+    with pytest.raises(TrainingError, match="SAME_STEP"):
+        frame_shape(drawn(vector_kwargs={"autoreset_mode": same}))
+    with pytest.raises(TrainingError, match="AddRenderObservation"):
+        frame_shape(bare())
 
 
 def test_strides_must_be_as_many_as_layers():

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from viper_gym.agents.actions import ActionCodec
+from viper_gym.agents.frame_shape import frame_shape
 from viper_gym.agents.replay import FrameReplay, ReplayConfig
-from viper_gym.agents.trainer import MakeAgent, MakeEnvs, frame_shape
+from viper_gym.agents.trainer import MakeAgent, MakeEnvs
 
 CHUNK = 32  # steps before the other environments have their turn
 

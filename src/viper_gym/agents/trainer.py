@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import VectorEnv
 
 from viper_gym.agents.actions import ActionCodec
 from viper_gym.agents.checkpoint import NAME, Checkpoint
 from viper_gym.agents.evaluation import Player, play_episodes
+from viper_gym.agents.frame_shape import frame_shape
 from viper_gym.agents.kept_bonus import KeptBonus
 from viper_gym.agents.labels import LaterRewards, Relabel
 from viper_gym.agents.replay import FrameReplay, ReplayConfig
@@ -358,21 +358,3 @@ class Trainer:
         self._best = state.get("best", -np.inf)
         self._rng.bit_generator.state = json.loads(state["rng"])
         self.agent.load_state_dict(state["agent"])
-
-
-def frame_shape(envs: VectorEnv) -> tuple[int, int, int]:
-    """(H, W, 3) of what agents see.
-
-    Raises:
-        TrainingError: another autoreset mode than NEXT_STEP, or no uint8 colour pictures.
-    """
-    mode = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
-    if mode != AutoresetMode.NEXT_STEP:
-        raise TrainingError(f"expected environments with autoreset mode NEXT_STEP, got {mode}")
-    seen = envs.single_observation_space
-    if not (isinstance(seen, gym.spaces.Box) and seen.dtype == np.uint8 and len(seen.shape) == 3):
-        raise TrainingError(f"expected uint8 pictures (H, W, 3) as observations, got {seen}")
-    height, width, channels = seen.shape
-    if channels != 3:
-        raise TrainingError(f"expected colour pictures (H, W, 3), got shape {seen.shape}")
-    return height, width, channels

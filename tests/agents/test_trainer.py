@@ -1,6 +1,7 @@
 """The loop: rewards given later, what is logged, and the warning about still pictures."""
 
 import json
+import tracemalloc
 import warnings
 from shutil import rmtree
 from types import SimpleNamespace
@@ -392,6 +393,29 @@ def test_a_still_picture_with_a_rising_return_is_warned_of(tmp_path):
         warnings.simplefilter("error", UserWarning)
         trainer(tmp_path / "moves", Sweeps(0.3), Grows()).run()  # never arrives
         trainer(tmp_path / "same", still, brightness).run()  # does not rise
+
+
+def test_films_of_long_episodes_are_cut_and_their_figures_are_not(tmp_path, monkeypatch):
+    monkeypatch.setattr("viper_gym.agents.trainer.FILMED", 10)
+    films: list[np.ndarray] = []
+    run = trainer(tmp_path, Sweeps(1.0), total=150)
+    run._film = lambda frames, stem: films.append(frames)
+    run.run()
+    assert [len(film) for film in films] == [10]
+    column = int(_column(films[0][:1])[0])
+    assert column < SIZE - 3 and len({int(x) for x in _column(films[0])}) > 3  # from its beginning
+    (still,) = [line["eval/still"] for line in lines(tmp_path) if "eval/still" in line]
+    assert still == 1.0  # of the later half, which is not filmed
+
+
+def test_standing_still_is_found_in_the_memory_of_few_pictures():
+    frames = np.zeros((4000, 32, 32, 3), np.uint8)
+    frames[::2, 0, 0] = 200
+    tracemalloc.start()
+    assert still_share(frames) == 0.0
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.1 * frames.nbytes
 
 
 def test_how_long_pictures_stand_still():

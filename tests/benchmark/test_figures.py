@@ -1,6 +1,7 @@
 """Learning curves of many episodes, of few and of none; a video of one's own."""
 
 import json
+import weakref
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -8,10 +9,30 @@ import pytest
 from PIL import Image
 
 from conftest import coded_frame, small_bundle
-from viper_gym.benchmark.figures import CURVE_POINTS, learning_curves
+from viper_gym.benchmark.figures import CURVE_POINTS, learning_curves, video_gif
 from viper_gym.checkpoints.bundle import save_bundle
 from viper_gym.cli.score import Score
 from viper_gym.data.episodes import Episode
+
+
+def test_a_film_is_every_second_frame_and_is_never_whole_in_memory(tmp_path, monkeypatch):
+    made, alive, drawn = [], [], Image.fromarray
+
+    def noted(pixels):
+        image = drawn(pixels)
+        made.append(weakref.ref(image))
+        alive.append(sum(ref() is not None for ref in made))
+        return image
+
+    monkeypatch.setattr(Image, "fromarray", noted)
+    frames = np.random.default_rng(0).integers(0, 255, (200, 32, 32, 3)).astype(np.uint8)
+    frames[:, :8, :8] = np.arange(200)[:, None, None, None]
+    video_gif(frames, tmp_path / "film.gif", zoom=4)
+    film = Image.open(tmp_path / "film.gif")
+    assert film.n_frames == 100 and film.size == (128, 128)
+    film.seek(99)
+    assert abs(int(np.array(film.convert("RGB"))[8, 8, 0]) - 198) < 8
+    assert len(made) == 100 and max(alive) < 10, max(alive)
 
 
 @pytest.fixture

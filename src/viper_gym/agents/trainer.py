@@ -24,6 +24,7 @@ from viper_gym.agents.run_log import Means, RunLog, at_end
 from viper_gym.errors import UNWRITABLE, TrainingError, require_not_negative, require_positive
 from viper_gym.files import replace_text, set_aside
 
+FILMED = 1000  # frames of an evaluation, at most
 MOSTLY_STILL = 0.9  # share of the later steps
 SHOWN_EVERY = 1.0  # seconds between calls of `on_progress` without figures
 # of an earlier run, beside its checkpoint
@@ -84,6 +85,7 @@ class TrainerConfig:
     eval_every: int = 10_000
     """steps between evaluations with the policy's mean"""
     eval_episodes: int = 2
+    """an evaluation; the film is of the first, its first thousand frames at most"""
     log_every: int = 1_000
     """steps between lines of metrics.jsonl, and points in TensorBoard"""
     bonus_steps: int = 0
@@ -119,7 +121,8 @@ class Trainer:
         make_agent: (frame shape (H, W, 3), actions) -> agent.
         on_progress: called with (step, total, metrics) after every log line, and without metrics
             at the beginning and every second.
-        film: called with (frames (T, H, W, 3), file stem) after an evaluation.
+        film: called with (frames (T, H, W, 3), file stem) after an evaluation: of its first
+            episode, the first `FILMED` frames at most.
         relabel: rewards for finished episodes in the replay, instead of the environment's, which
             are logged as "task_return" and not learned from; "return" is of what is.
         add_rewards: the training environments' rewards are an exploration bonus: they are added to
@@ -306,7 +309,7 @@ class Trainer:
                 means.add({"return": float(np.sum(self._labels.relabel(frames)))})
         figures = means.take("eval")
         self._write(figures)
-        self._film(episodes[0], self.config.out / f"eval_{self.step:08d}")
+        self._film(episodes[0][:FILMED], self.config.out / f"eval_{self.step:08d}")
         if self._can_learn():
             imagined = self.agent.imagined(self.replay, np.random.default_rng(self.step))
             if imagined is not None:

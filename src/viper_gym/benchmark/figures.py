@@ -268,8 +268,9 @@ def rollout_gif(
 
 def video_gif(frames: np.ndarray, path: Path, zoom: int = 3, step: int = 2) -> None:
     """Frames uint8 (T, H, W, 3) as an animation, every `step`-th frame."""
-    images = [Image.fromarray(f.repeat(zoom, 0).repeat(zoom, 1)) for f in frames[::step]]
-    images[0].save(path, save_all=True, append_images=images[1:], duration=50, loop=0)
+    # one after another: all of them, enlarged, may not fit into memory
+    images = (Image.fromarray(f.repeat(zoom, 0).repeat(zoom, 1)) for f in frames[::step])
+    next(images).save(path, save_all=True, append_images=images, duration=50, loop=0)
 
 
 def learning_curves(

@@ -25,7 +25,7 @@ from viper_gym.envs.collect import collect
 from viper_gym.errors import PreprocessingMismatch, TrainingError
 
 COMMANDS = (
-    "demo", "tasks", "collect", "evaluate", "score", "sample", "convert", "push", "rebuild",
+    "demo", "tasks", "collect", "play", "evaluate", "score", "sample", "convert", "push", "rebuild",
     "bench", "doctor",
 )  # fmt: skip
 

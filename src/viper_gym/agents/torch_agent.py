@@ -28,6 +28,10 @@ class TorchAgent:
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
 
+    def reseed(self, seed: int) -> None:
+        """Let random numbers begin at a seed, so that what is played next hangs on nothing else."""
+        self._generator.manual_seed(seed)
+
     def state_dict(self) -> dict[str, Any]:
         """A snapshot of everything needed to go on exactly."""
         return copy.deepcopy(

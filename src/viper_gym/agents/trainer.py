@@ -35,6 +35,7 @@ LEFT = (
     "replay",
     "eval_*",
     "imagined_*",
+    "episodes",
     "curves.png",
 )
 EVALUATION_SEEDS = 2**30  # from here on: none that training comes to

@@ -16,6 +16,7 @@ from viper_gym.cli.cross_embodiment import CrossEmbodimentCommand
 from viper_gym.cli.demo import Demo
 from viper_gym.cli.doctor import Doctor
 from viper_gym.cli.evaluate import Evaluate
+from viper_gym.cli.play import Play
 from viper_gym.cli.progress import console
 from viper_gym.cli.push import Push
 from viper_gym.cli.rebuild import Rebuild
@@ -30,6 +31,7 @@ _COMMANDS: dict[str, Any] = {
     "tasks": Tasks,
     "collect": Collect,
     "train": train_help,
+    "play": Play,
     "evaluate": Evaluate,
     "score": Score,
     "sample": Sample,

@@ -41,7 +41,9 @@ def train(arguments: list[str]) -> None:
         print(f"tokenizer: {train_tokenizer(config)}")
         return
     if isinstance(config, AgentTraining):
-        print(f"agent, films, curves.png and metrics.jsonl: {train_agent(config)}")
+        run = train_agent(config)
+        print(f"agent, films, curves.png and metrics.jsonl: {run}")
+        print(f"next: viper-gym play {shlex.quote(str(run))}")  # what the films show is no record
         return
     folder = train_video_model(config)
     print(f"bundle: {folder}")

@@ -26,6 +26,8 @@ OF_VECTORS = ("asynchronous", "autoreset_mode")  # arguments of `gym.make_vec` a
 
 if TYPE_CHECKING:
     from viper_gym.agents.actions import ActionCodec
+    from viper_gym.agents.dreamer.agent import Dreamer
+    from viper_gym.agents.drq.agent import DrQ
     from viper_gym.agents.labels import Relabel
     from viper_gym.agents.trainer import Agent, MakeEnvs
 
@@ -151,7 +153,7 @@ def make_agent(
     actions: ActionCodec,
     device: str,
     precision: str,
-) -> Agent:
+) -> Dreamer | DrQ:
     from viper_gym.agents.dreamer.agent import Dreamer
     from viper_gym.agents.drq.agent import DrQ
 

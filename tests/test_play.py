@@ -222,3 +222,13 @@ def test_episodes_of_an_earlier_agent_do_not_pass_for_a_new_ones(tmp_path, capsy
     assert "2 more lie there" in capsys.readouterr().err
     trained(tmp_path / "run")  # anew
     assert not files(run / "episodes") and len(files(run / "previous" / "episodes")) == 3
+
+
+def test_training_names_the_command_that_plays_what_it_left(monkeypatch, capsys):
+    monkeypatch.setattr("viper_gym.cli.train_agent.train_agent", lambda config: config.trainer.out)
+    cli.train(["agent", "--out", "my runs/a"])
+    following = capsys.readouterr().out.splitlines()[-1]
+    command = shlex.split(following.removeprefix("next: viper-gym "))
+    assert tyro.extras.subcommand_cli_from_dict(cli._COMMANDS, args=command).folder == Path(
+        "my runs/a"
+    )

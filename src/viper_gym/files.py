@@ -52,6 +52,8 @@ def set_aside(checkpoint: Path, *patterns: str) -> None:
     try:
         moving.mkdir(exist_ok=True)
         for path in (p for pattern in patterns for p in sorted(folder.glob(pattern))):
+            if (moving / path.name).is_dir():  # of a move that was interrupted
+                shutil.rmtree(moving / path.name)
             os.replace(path, moving / path.name)
         os.replace(checkpoint, moving / checkpoint.name)
         if kept.exists():

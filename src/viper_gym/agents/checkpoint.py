@@ -35,7 +35,8 @@ class Checkpoint:
         Raises:
             TrainingError: nothing can be written, or the state holds numbers that are not finite.
         """
-        bad = sorted(_not_finite(state))
+        # of the agent alone: a bonus of the user's own may hold what it likes
+        bad = sorted(_not_finite(state["agent"]))
         if bad:  # a loss may have been finite, its gradient not
             raise self.diverged(", ".join(bad[:3]), state["step"])
         temporary = self.path.with_suffix(".tmp")
@@ -96,3 +97,6 @@ def _not_finite(state: Any, name: str = "") -> Iterator[str]:
     elif isinstance(state, dict):
         for key, value in state.items():
             yield from _not_finite(value, f"{name}.{key}" if name else str(key))
+    elif isinstance(state, (list, tuple)):
+        for number, value in enumerate(state):
+            yield from _not_finite(value, f"{name}.{number}")

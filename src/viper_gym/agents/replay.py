@@ -92,12 +92,13 @@ class FrameReplay:
         self._head = 0  # frames written so far, of each environment
         self._known = np.zeros(num_envs, np.int64)  # steps before this number have their rewards
         self._began = np.zeros(num_envs, np.int64)  # number of the newest episode's first frame
-        restored = folder is not None and self._restore()  # refuses before anything is touched
+        # what `save` wrote was found (refused before anything is touched)
+        self.restored = folder is not None and self._restore()
         self._arrays = {
             name: _array(folder, name, (self.slots, num_envs, *shape), dtype)
             for name, (shape, dtype) in shapes.items()
         }
-        if not restored:
+        if not self.restored:
             self._arrays["numbers"][:] = -1
         self._lost = self._forget_lost()
 

@@ -188,7 +188,7 @@ class Trainer:
             self._labels = LaterRewards(self.replay, relabel, config.num_envs, add_rewards)
         if saved is not None:
             self._load(saved)
-            if not self.replay.steps_known:
+            if not self.replay.restored:
                 warnings.warn(
                     f"{config.out / 'replay'} holds nothing that was saved: the run goes on from "
                     f"step {self.step} with an empty replay, and learns from what it sees from now "

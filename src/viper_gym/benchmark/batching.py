@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -37,7 +38,8 @@ class Batching:
 class Replay(gym.Env):
     """Shows recorded frames, whatever the action: its own cost is next to nothing."""
 
-    def __init__(self, frames: np.ndarray):
+    def __init__(self, frames: np.ndarray, preprocessing: dict[str, Any]):
+        self.preprocessing = preprocessing
         self._frames, self._t = frames, 0
         self.observation_space = gym.spaces.Box(0, 255, frames.shape[1:], np.uint8)
         self.action_space = gym.spaces.Discrete(1)
@@ -61,7 +63,8 @@ def measure_batching(
         frames: of an episode, uint8 (T, H, W, 3).
         seconds: the slowest of the three takes at least this long.
     """
-    make = lambda: Replay(frames)  # noqa: E731
+    drawn = model.config.preprocessing.get(task, {})  # as the bundle's own videos
+    make = lambda: Replay(frames, drawn)  # noqa: E731
     bare = SyncVectorEnv([make] * envs)
     singles = [ViperRewardWrapper(make(), model, task, reward_scale="raw") for _ in range(envs)]
     vector = ViperVectorRewardWrapper(SyncVectorEnv([make] * envs), model, task, reward_scale="raw")

@@ -34,6 +34,7 @@ CONFIG, TOKENIZER, VIDEO_MODEL, CARD = (
     "video_model.safetensors",
     "README.md",
 )
+PICTURES = "pictures"  # folder of what the card shows
 _TOKENIZERS: dict[str, tuple[type, type[FrameTokenizer]]] = {
     "patch_vq": (PatchVQConfig, PatchVQ),
     "staged_vqgan": (StagedVQGANConfig, StagedVQGAN),
@@ -243,7 +244,7 @@ def _from_json(value: Any, hint: str, key: str) -> Any:
 def save_bundle(bundle: Bundle, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     """Write weights, card and config; the config last: a torn bundle is not taken for one.
 
-    Config and card of a bundle that lay there are gone first: they tell of other weights.
+    Config, card and pictures of a bundle that lay there are gone first: they tell of other weights.
 
     Raises:
         CheckpointError: the folder has a config.json or README.md of something else.
@@ -257,6 +258,8 @@ def save_bundle(bundle: Bundle, folder: Path, dtype: torch.dtype = torch.float32
             )
         (folder / CONFIG).unlink()
         (folder / CARD).unlink(missing_ok=True)
+        for shown in (folder / PICTURES).glob("*"):
+            shown.unlink()
     elif bundle.card is not None and (folder / CARD).exists():
         if (folder / CARD).read_text("utf-8", "replace") != bundle.card:
             raise CheckpointError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from shutil import copyfile
 from typing import Any
 
-from viper_gym.checkpoints.bundle import BundleConfig, read_config
+from viper_gym.checkpoints.bundle import PICTURES, BundleConfig, read_config
 from viper_gym.checkpoints.index import CheckpointEntry, read_index
 from viper_gym.checkpoints.resolve import bundled_folder
 
@@ -52,10 +52,6 @@ _NETWORKS_LEGEND = (
 )
 _FOLDER = "folder/of/this/bundle"
 LIBRARY, TAGS = "viper_gym", "[viper, video-reward, gymnasium, reinforcement-learning]"
-
-
-PICTURES = "pictures"
-"""folder beside a card, of what it shows"""
 
 
 def pictures_of(folder: Path) -> list[str]:

@@ -34,8 +34,8 @@ class Play:
     out: Path | None = None
     """episodes go to OUT/<task>/episode_<seed>.npz; RUN/episodes if left out"""
     seed: int = 10_000_000
-    """of the first episode, the next have the numbers behind it; training and audits come to none
-    from here on"""
+    """of the first episode, the next have the numbers behind it; those of training and of audits
+    are below, those of training's evaluations far above"""
     sample: bool = False
     """act as in training, by samples of the policy; if left out, by its mean"""
     max_steps: int | None = None
@@ -92,7 +92,8 @@ class Play:
             "hold": saved.hold,
         }
         if env.has_wrapper_attr("preprocessing"):
-            known |= env.get_wrapper_attr("preprocessing") or {}
+            said = env.get_wrapper_attr("preprocessing")
+            known |= said if isinstance(said, dict) else {}
         told = []
         with progress(f"{known['task']} agent", self.episodes) as tick:
             for seed in range(self.seed, self.seed + self.episodes):

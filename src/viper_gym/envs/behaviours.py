@@ -185,7 +185,7 @@ def _graded(
 def _held(
     oracle: Policy, size: int, recipe: EpisodeRecipe, rng: np.random.Generator
 ) -> EpisodePlan:
-    """Random actions held until nothing moves any more: poses that agents come to.
+    """Random actions, each held for a 25th to a quarter of an episode: poses that agents come to.
 
     An agent that is paid for a pose needs no more than the action that leads there; quick random
     play comes by few of them, and full constant actions only by the furthest.

@@ -25,7 +25,7 @@ OR_OSMESA = "(or libosmesa6, for MUJOCO_GL=osmesa, where your release still has 
 
 # the numbers are EGL_PLATFORM_DEVICE_EXT and EGL_OPENGL_API
 _START_EGL = """
-import ctypes, sys
+import ctypes, os, sys
 number, pointer = ctypes.c_int, ctypes.c_void_p
 egl = ctypes.CDLL(sys.argv[1])
 def function(name, *arguments, result=number):
@@ -39,7 +39,8 @@ devices, found = (pointer * 64)(), number(0)
 query(64, devices, ctypes.byref(found))
 displays = [display_of(0x313F, device, None) for device in devices[:found.value]]
 starts = any(display and egl.eglInitialize(display, None, None) for display in displays)
-print("usable" if starts and egl.eglBindAPI(0x30A2) else "no device: unusable")
+print("yes" if starts and egl.eglBindAPI(0x30A2) else "no", flush=True)
+os._exit(0)  # some drivers crash as they are unloaded, and draw well before
 """
 
 
@@ -93,8 +94,8 @@ def _choose() -> str:
 def egl_starts(library: str) -> bool:
     """Whether EGL has a device that can be initialised, as MuJoCo will ask for it.
 
-    Asked in a child process: drivers stay loaded, hang or crash. What gives no answer is taken for
-    usable, and fails, if it does, at the first frame.
+    Asked in a child process: drivers stay loaded, hang or crash. One that crashes is not; what
+    gives no answer otherwise is taken for usable, and fails, if it does, at the first frame.
 
     Args:
         library: file name.
@@ -106,9 +107,10 @@ def egl_starts(library: str) -> bool:
             stdin=subprocess.DEVNULL,
             timeout=60,
         )
-    except (OSError, ValueError, subprocess.TimeoutExpired):
+    except (OSError, TypeError, ValueError, subprocess.TimeoutExpired):  # no Python to ask by
         return True
-    return done.returncode >= 0 and b"unusable" not in done.stdout
+    answer = done.stdout.strip()
+    return answer == b"yes" or (answer != b"no" and done.returncode >= 0)
 
 
 def _load_triton() -> None:

@@ -79,9 +79,9 @@ def _leave_gpu_alone() -> bool:
 @cache  # one line a process
 def _tell_of_the_gpu() -> None:
     logger.warning(
-        "device 'auto' in a worker process is the CPU, so that not every worker loads a model on "
-        "the GPU: put the reward around all environments (ViperVectorRewardWrapper, "
-        "ViperVecEnvWrapper), or pass device='cuda'"
+        "device 'auto' in a worker process is the CPU, so that not every worker takes the GPU: "
+        "pass device='cuda', or score all environments in one process (ViperVectorRewardWrapper, "
+        "ViperVecEnvWrapper)"
     )
 
 

@@ -35,7 +35,7 @@ def check_preprocessing(actual: dict[str, Any] | None, recorded: dict[str, Any],
                 f"'{task}' have {_listed(drawn)}. Frames drawn otherwise (another view, quality, "
                 "action repeat or way of resizing) are paid otherwise, up to an expert's reward "
                 "for playing at random. Who knows them to be alike says so with an attribute of "
-                f"the environment: preprocessing = {drawn}",
+                f"the (vector) environment: preprocessing = {drawn}",
                 stacklevel=4,
             )
         return

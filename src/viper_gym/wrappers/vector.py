@@ -139,12 +139,14 @@ def said_of_frames(env: VectorEnv) -> list[dict[str, Any] | None]:
     inner: Any = env
     while isinstance(inner, VectorWrapper):
         if hasattr(type(inner), "preprocessing"):  # changes what is said below it
-            said: Any = inner
-            return said.preprocessing
+            changed: Any = inner
+            return changed.preprocessing
         inner = inner.env
-    if not all(_have(inner, "preprocessing")):
-        return [None] * env.num_envs
-    return list(inner.get_attr("preprocessing"))
+    if all(_have(inner, "preprocessing")):
+        return list(inner.get_attr("preprocessing"))
+    # of a vector environment that cannot be asked one by one (ale-py's own), for all of them
+    said = getattr(inner, "preprocessing", None)
+    return [said if isinstance(said, dict) else None] * env.num_envs
 
 
 def _paid_by_video(env: VectorEnv) -> bool:

@@ -30,8 +30,8 @@ class Collect:
     ] = "diverse"  # fmt: skip
     """diverse is training data, graded a ladder from failure to success, held are random actions of
     a 25th to a quarter of an episode, stop an expert who stops, rest what is seen behind that,
-    empty nothing in view. Of zero, small, constant, random, held and rest `train video-model --play` learns what
-    no expert does"""
+    empty nothing in view. Of zero, small, constant, random, held and rest `train video-model
+    --play` learns what no expert does"""
     episodes: int | None = None
     """a task; for 'diverse', episodes that reach the return threshold. If left out, the
     suite's own number"""

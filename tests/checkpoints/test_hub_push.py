@@ -70,6 +70,8 @@ def test_the_cards_pictures_are_sent_and_shown(hub, bundle, tmp_path, load):
     assert "![a rewards](pictures/a_rewards.png)" in files["README.md"].decode()
     assert "pictures/notes.txt" not in files
     assert load().tasks  # loading takes what it takes of others
+    load().save_pretrained(bundle)  # other weights: the pictures were of those before
+    assert not list((bundle / "pictures").iterdir())
 
 
 def test_a_second_push_keeps_the_licence(hub, bundle, load):

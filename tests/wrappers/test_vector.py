@@ -3,7 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorWrapper
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv, VectorWrapper
 
 from conftest import CodedEnv, coded_frame, random_video_model, toy_bundle, with_offsets
 from viper_gym.errors import FrameMismatch, PreprocessingMismatch
@@ -11,7 +11,7 @@ from viper_gym.likelihood.reward_model import VideoRewardModel
 from viper_gym.types import STEP_INFO
 from viper_gym.wrappers.frames import FrameInInfo
 from viper_gym.wrappers.single import ViperRewardWrapper
-from viper_gym.wrappers.vector import ViperVectorRewardWrapper
+from viper_gym.wrappers.vector import ViperVectorRewardWrapper, said_of_frames
 
 sb3 = pytest.importorskip("viper_gym.wrappers.sb3", reason="needs the extra 'sb3'")
 from stable_baselines3.common.vec_env import DummyVecEnv  # noqa: E402
@@ -313,3 +313,15 @@ def test_time_limits_are_no_early_ends(model, recwarn):
     for _ in range(10):
         envs.step(np.zeros(3, int))
     assert not recwarn.list
+
+
+def test_a_vector_that_cannot_be_asked_one_by_one_says_how_it_draws():
+    """ale-py's own, for instance, has no `call`."""
+
+    class Whole(VectorEnv):
+        num_envs = 3
+        preprocessing = {"action_repeat": 4}
+
+    assert said_of_frames(VectorWrapper(Whole())) == [{"action_repeat": 4}] * 3
+    Whole.preprocessing = "something of the user's"
+    assert said_of_frames(Whole()) == [None] * 3

@@ -49,7 +49,7 @@ def play_episodes(
         returns += np.where(ended, 0.0, rewards)
         for i in np.flatnonzero(~ended):
             films[i].append(frames[i].copy())
-        solved = np.fmax(solved, _successes(infos, n))
+        solved = np.fmax(solved, successes(infos, n))
         for i in np.flatnonzero((terminated | truncated) & ~ended):
             means.add(at_end(infos, int(i)) | {name: returns[i]})
             if not np.isnan(solved[i]):
@@ -60,7 +60,7 @@ def play_episodes(
     return means, episodes
 
 
-def _successes(infos: dict[str, Any], n: int) -> np.ndarray:
+def successes(infos: dict[str, Any], n: int) -> np.ndarray:
     """1 where a step says that the task is solved, 0 where that it is not, nan: float (n,)."""
     told = np.full(n, np.nan)
     for name in SUCCESS_INFO:

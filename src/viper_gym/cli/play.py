@@ -170,13 +170,10 @@ def is_solved(info: dict[str, Any]) -> bool | None:
     """What a step says of the task; None where it says nothing."""
     import numpy as np
 
-    from viper_gym.types import SUCCESS_INFO
+    from viper_gym.agents.evaluation import successes
 
-    for name in SUCCESS_INFO:
-        value = info.get(name)
-        if isinstance(value, (bool, int, float, np.bool_, np.number)) and value == value:  # no nan
-            return bool(value > 0)
-    return None
+    (told,) = successes({name: [value] for name, value in info.items()}, 1)
+    return None if np.isnan(told) else bool(told)
 
 
 def task_of(saved: SavedAgent) -> str:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from viper_gym.errors import DeviceUnavailable, NonFiniteLikelihood
 from viper_gym.models.bf16 import bf16_is_fast
+from viper_gym.models.packed import pack
 from viper_gym.models.precision import own_precision
 from viper_gym.models.transformer import Block
 
@@ -123,6 +124,8 @@ def cast_for_inference(model: M, dtype: torch.dtype) -> M:
                 module.to(dtype)
             elif isinstance(module, nn.Conv2d):
                 module.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if dtype == torch.bfloat16:
+        pack(model)
     return model
 
 

@@ -277,6 +277,22 @@ def test_relabelled_rewards_equal_live_ones(options):
             _relabeller(env_id, other)
 
 
+def test_another_tasks_reward_is_relabelled_as_it_is_paid_live():
+    from viper_gym.cli.train_agent import _relabeller
+
+    env_id, other = "viper/dmc-cartpole_balance-v0", {"reward_task": "cartpole_swingup"}
+    relabel, bare, _ = _relabeller(env_id, {**other, "device": "cpu"})
+    assert bare == {"checkpoint": None}
+    live = gym.make(env_id, device="cpu", **other)
+    frames, rewards = [live.reset(seed=1)[0]], []
+    for _ in range(6):
+        frame, reward, *_ = live.step(np.ones(1, np.float32))
+        frames.append(frame)
+        rewards.append(reward)
+    live.close()
+    assert relabel(np.stack(frames)) == pytest.approx(np.array(rewards), abs=1e-3, rel=1e-3)
+
+
 def test_frames_of_the_size_that_videos_had_are_resized_for_relabelled_rewards(tmp_path):
     from viper_gym.cli.train_agent import _relabeller
 

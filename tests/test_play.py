@@ -160,6 +160,8 @@ def test_the_audit_is_of_the_checkpoint_that_paid():
     assert audit_command(saved(CUP), folder) == command("--suite dmc")
     own = saved(CUP, checkpoint="my runs/x")
     assert audit_command(own, folder) == command("--checkpoint 'my runs/x'")
+    other = saved(CUP, checkpoint="x", reward_task="cartpole_swingup")  # x may know no cup
+    assert audit_command(other, folder) == command("--suite dmc")
     unserved = saved("viper/dmc-quadruped_run-v0", checkpoint="null")
     assert "--checkpoint FOLDER" in audit_command(unserved, folder)
     assert task_of(saved("ALE/Pong v5")) == "ALE_Pong_v5"
@@ -169,6 +171,7 @@ def test_nothing_of_the_reward_is_asked_of_the_environment():
     kept = {"view": {"camera": 1}, "action_repeat": 2, "env_kwargs": {}, "max_episode_steps": 3}
     paid = {"hold": 4, "bonus": "rnd", "beta": 0.5, "reward_clip": "calibrated", "dtype": "fp32"}
     paid |= {"checkpoint": "x", "revision": "main", "device": "cpu", "reward_scale": "per_token"}
+    paid |= {"reward_task": "cup_catch"}
     assert unpaid({**kept, **paid, "task_reward_weight": 0.1}) == {**kept, "checkpoint": None}
 
 

@@ -202,6 +202,39 @@ def test_arguments_that_do_nothing_without_a_checkpoint_are_refused(make):
         make("viper/dmc-cup_catch-v0", checkpoint=None, bonus="rnd", beta=0.5)
     with pytest.raises(TypeError, match="no use for revision"):
         make("viper/dmc-cup_catch-v0", checkpoint=None, revision="main")
+    with pytest.raises(TypeError, match="no use for reward_task"):
+        make("viper/dmc-cup_catch-v0", checkpoint=None, reward_task="cup_catch")
+
+
+def test_another_tasks_videos_may_pay():
+    other, env_id = {"reward_task": "cartpole_swingup"}, "viper/dmc-cartpole_balance-v0"
+    env = gym.make(env_id, device="cpu", **other)
+    envs = gym.make_vec(env_id, 1, device="cpu", **other)
+    frames = [env.reset(seed=0)[0]]
+    envs.reset(seed=0)
+    paid, paid_vector = [], []
+    env.action_space.seed(0)
+    for _ in range(12):
+        action = env.action_space.sample()
+        observation, reward, *_ = env.step(action)
+        frames.append(observation)
+        paid.append(reward)
+        paid_vector.append(envs.step(action[None])[1][0])
+    model = VideoRewardModel.from_pretrained("dmc", task="cartpole_swingup", device="cpu")
+    clip = np.stack(frames)[None]
+    found = model.compute_reward(clip, "cartpole_swingup")[0]
+    np.testing.assert_allclose(paid, found, atol=0.02)
+    np.testing.assert_allclose(paid_vector, paid, atol=1e-5)
+    own = VideoRewardModel.from_pretrained("dmc", task="cartpole_balance", device="cpu")
+    assert np.abs(own.compute_reward(clip, "cartpole_balance")[0] - paid).max() > 0.1
+    env.close()
+    envs.close()
+    with pytest.raises(CheckpointError, match="serves dmc hopper_stand"):
+        gym.make(env_id, reward_task="hopper_stand")
+    with pytest.raises(UnknownTask, match="cartpole_swingup"):
+        gym.make(env_id, checkpoint=resolve("dmc", task="cartpole_balance"), **other)
+    with pytest.raises(PreprocessingMismatch, match="fovy"):
+        gym.make(env_id, reward_task="cup_catch")
 
 
 def test_vector_episodes_may_be_cut_and_end_with_their_returns():

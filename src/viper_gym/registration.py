@@ -44,6 +44,7 @@ def make(
     view: dict[str, Any] | None = None,
     env_kwargs: dict[str, Any] | None = None,
     render_mode: str | None = "rgb_array",
+    reward_task: str | None = None,
     **reward: Any,
 ) -> gym.Env[Any, Any]:
     """A task of a suite with VIPER reward: what `gym.make("viper/dmc-…")` returns.
@@ -63,6 +64,8 @@ def make(
             fovy, image_size, …; games have their size only), for a checkpoint whose videos were.
         env_kwargs: what else the suite's environment takes (RLBench: robot="sawyer").
         render_mode: "rgb_array" or None.
+        reward_task: the task whose videos pay, where it is another one of the same pictures
+            (cartpole_swingup's pay for balancing, too); "auto" is the suite's own for that one.
         reward: arguments of `ViperRewardWrapper` (bonus, beta, reward_scale, dtype, …).
 
     Raises:
@@ -77,10 +80,11 @@ def make(
     from viper_gym.wrappers.hold import HoldAction, checked_hold
     from viper_gym.wrappers.single import ViperRewardWrapper
 
-    _refuse_without(checkpoint, reward if revision is None else {**reward, "revision": revision})
+    _refuse_without(checkpoint, {**_given(revision=revision, reward_task=reward_task), **reward})
     checked_hold(hold)  # before a simulator is open
     found = find_suite(suite)
-    checkpoint = own_of(suite, task) if checkpoint == OWN else checkpoint
+    paid = reward_task or task
+    checkpoint = own_of(suite, paid) if checkpoint == OWN else checkpoint
     env: Any = found.make(
         task,
         observation,
@@ -94,7 +98,7 @@ def make(
         return env if hold == 1 else HoldAction(env, hold)
     try:
         wrapped = ViperRewardWrapper(
-            env, checkpoint, task, revision=revision, device=device, **reward
+            env, checkpoint, paid, revision=revision, device=device, **reward
         )
     except BaseException:
         env.close()  # nobody holds it; RLBench allows one at a time
@@ -126,6 +130,7 @@ def make_vec(
     asynchronous: bool = False,
     autoreset_mode: str | gym.vector.AutoresetMode = gym.vector.AutoresetMode.NEXT_STEP,
     max_episode_steps: int | None = None,
+    reward_task: str | None = None,
     **reward: Any,
 ) -> gym.vector.VectorEnv:
     """What `gym.make_vec("viper/dmc-…", n)` returns: one model call a step for all environments.
@@ -156,9 +161,10 @@ def make_vec(
         env_kwargs=env_kwargs,
         render_mode=render_mode,
     )
-    _refuse_without(checkpoint, reward if revision is None else {**reward, "revision": revision})
+    _refuse_without(checkpoint, {**_given(revision=revision, reward_task=reward_task), **reward})
     checked_hold(hold)  # before a simulator is open
-    checkpoint = own_of(suite, task) if checkpoint == OWN else checkpoint
+    paid = reward_task or task
+    checkpoint = own_of(suite, paid) if checkpoint == OWN else checkpoint
     maker: Any = bare
     if max_episode_steps is not None:
         maker = partial(_with, gym.wrappers.TimeLimit, maker, max_episode_steps * hold)
@@ -174,7 +180,7 @@ def make_vec(
     if checkpoint is not None:
         try:
             envs = ViperVectorRewardWrapper(
-                envs, checkpoint, task, revision=revision, device=device, **reward
+                envs, checkpoint, paid, revision=revision, device=device, **reward
             )
         except BaseException:
             envs.close()
@@ -199,6 +205,10 @@ def own_of(suite: str, task: str) -> str:
     return suite
 
 
+def _given(**options: str | None) -> dict[str, str]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def _refuse_without(checkpoint: str | None, reward: dict[str, Any]) -> None:
     if checkpoint is not None or not reward:
         return
@@ -206,7 +216,8 @@ def _refuse_without(checkpoint: str | None, reward: dict[str, Any]) -> None:
 
     from viper_gym.wrappers.single import ViperRewardWrapper
 
-    unknown = sorted(reward.keys() - signature(ViperRewardWrapper).parameters.keys())
+    known = {*signature(ViperRewardWrapper).parameters, "reward_task"}
+    unknown = sorted(reward.keys() - known)
     if unknown:
         raise TypeError(f"there is no argument {', '.join(unknown)}")
     raise TypeError(f"without a checkpoint there is no use for {', '.join(sorted(reward))}")

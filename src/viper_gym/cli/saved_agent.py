@@ -102,7 +102,8 @@ def unpaid(kwargs: dict[str, Any]) -> dict[str, Any]:
     """Arguments of a viper/ id without all that belongs to its reward, or to the agent."""
     from viper_gym.wrappers.single import ViperRewardWrapper
 
-    paid = {"hold", *signature(ViperRewardWrapper).parameters} - {"env", "task"}
+    reward = {"reward_task", *signature(ViperRewardWrapper).parameters} - {"env", "task"}
+    paid = {"hold", *reward}
     return {k: v for k, v in kwargs.items() if k not in paid} | {"checkpoint": None}
 
 

@@ -210,7 +210,7 @@ def _relabeller(env: str, kwargs: dict[str, Any]) -> tuple[Relabel, dict[str, An
             f"--relabel rewards finished episodes; {', '.join(live)} belong to a live reward: "
             "leave them out"
         )
-    suite, task = spec.kwargs["suite"], spec.kwargs["task"]
+    suite, task = spec.kwargs["suite"], kwargs.pop("reward_task", None) or spec.kwargs["task"]
     checkpoint, revision = kwargs.pop("checkpoint", OWN), kwargs.pop("revision", None)
     checkpoint = own_of(suite, task) if checkpoint == OWN else checkpoint
     device, dtype = kwargs.pop("device", "auto"), kwargs.pop("dtype", "auto")

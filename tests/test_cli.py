@@ -247,6 +247,17 @@ def test_doctor_goes_on_behind_a_broken_gl_and_fails(monkeypatch):
     assert "numpy" in done.stdout
 
 
+def paid_live(env, actions):
+    """Frames (T+1, H, W, 3) and rewards (T,) of an episode's first steps."""
+    frames, rewards = [env.reset(seed=1)[0]], []
+    for action in actions:
+        frame, reward, *_ = env.step(action)
+        frames.append(frame)
+        rewards.append(reward)
+    env.close()
+    return np.stack(frames), np.array(rewards)
+
+
 @pytest.mark.parametrize("options", [{}, {"reward_clip": (-0.5, 1.5)}, {"reward_scale": "raw"}])
 def test_relabelled_rewards_equal_live_ones(options):
     from viper_gym.cli.train_agent import _relabeller
@@ -258,14 +269,9 @@ def test_relabelled_rewards_equal_live_ones(options):
     assert bare == {"checkpoint": None, "observation": "pixels"}
     apart = _relabeller(env_id, {**given, "asynchronous": True})[1]
     assert apart == {**bare, "asynchronous": True}  # for the vector environment
-    live = gym.make(env_id, device="cpu", **options)
-    frames, rewards = [live.reset(seed=1)[0]], []
-    for t in range(40):
-        frame, reward, *_ = live.step(np.full(2, np.sin(t / 5), np.float32))
-        frames.append(frame)
-        rewards.append(reward)
-    live.close()
-    assert relabel(np.stack(frames)) == pytest.approx(np.array(rewards), abs=1e-3, rel=1e-3)
+    actions = [np.full(2, np.sin(t / 5), np.float32) for t in range(40)]
+    frames, rewards = paid_live(gym.make(env_id, device="cpu", **options), actions)
+    assert relabel(frames) == pytest.approx(rewards, abs=1e-3, rel=1e-3)
     for wrong, message in (("CartPole-v1", "viper/ ids only"), (env_id, "hold belong")):
         with pytest.raises(TrainingError, match=message):
             _relabeller(wrong, {"hold": 4})
@@ -284,13 +290,8 @@ def test_another_tasks_reward_is_relabelled_as_it_is_paid_live():
     relabel, bare, _ = _relabeller(env_id, {**other, "device": "cpu"})
     assert bare == {"checkpoint": None}
     live = gym.make(env_id, device="cpu", **other)
-    frames, rewards = [live.reset(seed=1)[0]], []
-    for _ in range(6):
-        frame, reward, *_ = live.step(np.ones(1, np.float32))
-        frames.append(frame)
-        rewards.append(reward)
-    live.close()
-    assert relabel(np.stack(frames)) == pytest.approx(np.array(rewards), abs=1e-3, rel=1e-3)
+    frames, rewards = paid_live(live, [np.ones(1, np.float32)] * 6)
+    assert relabel(frames) == pytest.approx(rewards, abs=1e-3, rel=1e-3)
 
 
 def test_frames_of_the_size_that_videos_had_are_resized_for_relabelled_rewards(tmp_path):
@@ -305,15 +306,10 @@ def test_frames_of_the_size_that_videos_had_are_resized_for_relabelled_rewards(t
     view = {"image_size": 40}
     env_id, given = "viper/dmc-cup_catch-v0", {"checkpoint": str(tmp_path), "view": view}
     live = gym.make(env_id, device="cpu", **given)
-    frames, rewards = [live.reset(seed=1)[0]], []
-    for _ in range(6):
-        frame, reward, *_ = live.step(np.ones(2, np.float32))
-        frames.append(frame)
-        rewards.append(reward)
-    live.close()
+    frames, rewards = paid_live(live, [np.ones(2, np.float32)] * 6)
     relabel, _, _ = _relabeller(env_id, {**given, "device": "cpu"})
-    assert np.stack(frames).shape == (7, 40, 40, 3) and len(set(rewards)) > 1
-    assert relabel(np.stack(frames)) == pytest.approx(np.array(rewards), abs=1e-3)
+    assert frames.shape == (7, 40, 40, 3) and np.ptp(rewards) > 0
+    assert relabel(frames) == pytest.approx(rewards, abs=1e-3)
 
 
 def test_relabelled_runs_explore_by_rnd(tmp_path):

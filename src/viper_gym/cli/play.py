@@ -197,9 +197,9 @@ def audit_command(saved: SavedAgent, folder: Path) -> str:
     from viper_gym.registration import OWN
 
     suite, task = str(gym.spec(saved.config.env).kwargs["suite"]), task_of(saved)
-    # who paid for another task cannot be audited by episodes of this one
-    other = "reward_task" in saved.kwargs
-    checkpoint = None if other else saved.kwargs.get("checkpoint", OWN)
+    checkpoint = saved.kwargs.get("checkpoint", OWN)
+    if saved.kwargs.get("reward_task"):  # it may not know the task whose episodes these are
+        checkpoint = None
     if checkpoint is None and entry_of(suite, task) is None:
         source = "--checkpoint FOLDER"
     elif checkpoint in (None, OWN):

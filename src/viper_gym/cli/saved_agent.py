@@ -102,8 +102,7 @@ def unpaid(kwargs: dict[str, Any]) -> dict[str, Any]:
     """Arguments of a viper/ id without all that belongs to its reward, or to the agent."""
     from viper_gym.wrappers.single import ViperRewardWrapper
 
-    reward = {"reward_task", *signature(ViperRewardWrapper).parameters} - {"env", "task"}
-    paid = {"hold", *reward}
+    paid = {"hold", "reward_task", *signature(ViperRewardWrapper).parameters} - {"env", "task"}
     return {k: v for k, v in kwargs.items() if k not in paid} | {"checkpoint": None}
 
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from viper_gym.benchmark.climb import paid_by_share
 from viper_gym.benchmark.metrics import gap_in_deviations, share_of_pairs, spearman
 from viper_gym.benchmark.stand_still import shares_against_frozen_and_shuffled
-from viper_gym.benchmark.still import Episodes, still_episodes, success_limit
+from viper_gym.benchmark.still import Episodes, late_reward, still_episodes, success_limit
 from viper_gym.benchmark.task_audit import AGENT, CHEAP, IDLE, STOP, TaskAudit, verdict
 from viper_gym.data.episodes import Episode
 from viper_gym.envs.behaviours import EMPTY
@@ -28,6 +29,7 @@ AGE_BANDS = {
     "500+": slice(500, None),
 }  # fmt: skip
 """steps at which episodes of equal age are compared"""
+LEARNERS = ("zero", "small", "constant", "random", "graded", AGENT)  # who may be on the way
 BEST = 0.9  # quantile; the very luckiest pictures (a pole stopped upright) nobody can hold
 
 
@@ -124,6 +126,8 @@ def audit_task(
                 model.scaled(s.log_prob, task, clip="calibrated").sum() for s in scored["graded"]
             ]
             audit.spearman_clipped = spearman(np.array(paid), worth(scored["graded"]))
+    if model.is_calibrated(task):
+        audit.paid_by_share = _paid_by_share(model, task, scored)
     _against_cheap(audit, scored, cheap, limit)
     if AGENT in audit.best_late and model.is_calibrated(task):
         scale = model.scale(task)
@@ -182,6 +186,15 @@ def _only_successes(experts: list[Scored], worst: float, unskilled: float) -> li
 def _only_failures(items: list[Scored], limit: float) -> list[Scored]:
     # NaN returns (unknown rewards, made-up videos) count as failures
     return [s for s in items if not s.episode.meta.get("success", s.episode.task_return > limit)]
+
+
+def _paid_by_share(
+    model: VideoRewardModel, task: str, scored: dict[str, list[Scored]]
+) -> dict[str, float]:
+    tried = [s for name in LEARNERS for s in scored.get(name, []) if s.episode.rewards is not None]
+    paid = [model.scaled(s.log_prob, task, clip="calibrated") for s in tried]
+    rewards = [s.episode.rewards for s in tried if s.episode.rewards is not None]
+    return paid_by_share(paid, rewards, late_reward([s.episode for s in scored["expert"]]))
 
 
 def _rank_correlations(graded: list[Scored]) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.table import Table
 
 from viper_gym.benchmark.audit import Scored, audit_task
+from viper_gym.benchmark.climb import climb
 from viper_gym.benchmark.figures import reward_figure, rollout_gif
 from viper_gym.benchmark.networks import network_figures
 from viper_gym.benchmark.still import Episodes
@@ -171,7 +172,11 @@ UPRIGHT = 4  # tasks; more are a row each
 
 def table(audits: dict[str, TaskAudit]) -> Table:
     """The audit as people read it: of a few tasks a column each, which terminals have room for."""
-    view = Table(title="Reward audit (shares of pairs the expert wins; 1.00 is best)")
+    view = Table(
+        title="Reward audit (shares of pairs the expert wins; 1.00 is best)",
+        caption="climb: share of the reward's rise that comes before the task pays 80 % of the "
+        "expert's reward; near 0 a learner sees no way up",
+    )
     rows = {task: _row(audit) for task, audit in audits.items()}
     figures = tuple(next(iter(rows.values()), {}))
     upright = len(rows) <= UPRIGHT
@@ -194,6 +199,7 @@ def _row(audit: TaskAudit) -> dict[str, str]:
         "solved": audit.spearman_success,
         "clipped": audit.spearman_clipped,
         "within": audit.spearman_within,
+        "climb": climb(audit.paid_by_share),
         "cheap": audit.beats_cheap,
         "gap (sd)": audit.gap,
         "frozen": audit.beats_frozen,

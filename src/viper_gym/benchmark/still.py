@@ -43,7 +43,7 @@ def still_episodes(episodes: Episodes) -> Episodes:
     length = min(len(e.frames) for e in experts)
     rewards = [e.rewards for items in episodes.values() for e in items if e.rewards is not None]
     worst = min((r.mean() for r in rewards), default=np.nan)  # of an episode: no single disaster
-    limit = success_limit(_late_reward(experts), worst)
+    limit = success_limit(late_reward(experts), worst)
     still = {
         "frozen": [
             Episode(np.repeat(e.frames[:1], length, 0))
@@ -68,7 +68,7 @@ def still_episodes(episodes: Episodes) -> Episodes:
     return {**still, "settled": settled} if settled else still
 
 
-def _late_reward(experts: list[Episode]) -> float:
+def late_reward(experts: list[Episode]) -> float:
     """Task reward a step that experts collect at the end of their episodes; NaN if unknown."""
     known = [e.rewards[-20:].mean() for e in experts if e.rewards is not None]
     return float(np.mean(known)) if known else float("nan")

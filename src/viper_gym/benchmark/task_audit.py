@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from viper_gym.benchmark.climb import climb
+
 IDLE = "zero"
 AGENT = "agent"  # what agents that learned from the reward did, where they failed at the task
 AGENT_PAID = 0.1  # of the expert's reward; more is worth settling on
@@ -42,6 +44,9 @@ class TaskAudit:
     spearman_success: float = float("nan")
     """rank correlation with the number of steps at which the task was solved; NaN where the
     environment does not tell"""
+    paid_by_share: dict[str, float] = field(default_factory=dict)
+    """share of the expert's task reward -> mean reward (`reward_clip="calibrated"`) of the steps of
+    all but experts that earn it (`climb.SHARES`)"""
     beats: dict[str, float] = field(default_factory=dict)
     """behaviour -> share of pairs of episodes the expert wins; NaN where all of it did the task"""
     beats_by_age: dict[str, float] = field(default_factory=dict)
@@ -143,6 +148,8 @@ def summary(audit: TaskAudit) -> dict[str, Any]:
         "spearman_clipped": audit.spearman_clipped,
         "spearman_within": audit.spearman_within,
         "spearman_success": audit.spearman_success,
+        "paid_by_share": audit.paid_by_share,
+        "climb": climb(audit.paid_by_share),
         "beats_frozen": audit.beats_frozen,
         "beats_shuffled": audit.beats_shuffled,
         "beats_cheap": audit.beats_cheap,

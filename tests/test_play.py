@@ -84,6 +84,16 @@ def test_samples_are_played_when_they_are_asked_for(tmp_path):
     assert not np.array_equal(played["a"], played["mean"])
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_the_networks_compute_in_the_precision_that_is_asked_for(tmp_path, monkeypatch, precision):
+    run, given, made = trained(tmp_path / "run"), [], SavedAgent.agent
+    monkeypatch.setattr(
+        SavedAgent, "agent", lambda self, *args: given.append(args[-1]) or made(self, *args)
+    )
+    Play(run, episodes=1, precision=precision, out=tmp_path / "out").run()
+    assert given == [precision]
+
+
 def test_every_frame_is_kept_while_an_action_is_held():
     asked: list[tuple[int, bool]] = []
     env = Dot()

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -41,6 +41,8 @@ class Play:
     max_steps: int | None = None
     """environment steps after which an episode is cut; if left out, it ends by itself"""
     device: str = "auto"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """of the agent's networks; take what it was trained in, if that was chosen (`--precision`)"""
 
     def __post_init__(self) -> None:
         require_positive(episodes=self.episodes, max_steps=self.max_steps)
@@ -80,7 +82,7 @@ class Play:
         from viper_gym.likelihood.precision import resolve_device, resolve_dtype
 
         device = resolve_device(self.device)
-        bf16 = resolve_dtype("auto", device) == torch.bfloat16  # as in training
+        bf16 = resolve_dtype(self.precision, device) == torch.bfloat16
         actions, shape = ActionCodec(env.action_space), picture_shape(env.observation_space)
         agent = saved.agent(shape, actions, str(device), "bf16" if bf16 else "fp32")
         known: dict[str, Any] = {

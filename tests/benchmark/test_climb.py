@@ -25,6 +25,8 @@ def test_few_steps_costs_and_unknown_experts_tell_nothing():
     assert paid_by_share([paid] * 2, [task] * 2, -1.0) == {}
     assert paid_by_share([paid] * 2, [task] * 2, float("nan")) == {}
     assert paid_by_share([], [], 1.0) == {}
+    unknown = [np.zeros(ENOUGH), np.full(ENOUGH, np.nan)]
+    assert paid_by_share([np.ones(ENOUGH)] * 2, unknown, 1.0) == {"0-20%": 1.0}
 
 
 def test_no_climb_is_told_of_tasks_that_pay_all_or_nothing_or_where_nothing_rises():

@@ -1,7 +1,8 @@
 """Does a reward rise on the way to the task, or only where the task is done?
 
 A reward may rank episodes well and still pay alike for all that falls short of the task: an agent
-that never comes near it is then told nothing (docs/decisions.md, "whether there is a way up").
+that never comes near it is then told nothing. A low figure warns and proves nothing
+(docs/decisions.md, "whether there is a way up").
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ def paid_by_share(
     if not paid or not expert > 0:
         return {}
     video, task = np.concatenate(paid), np.concatenate(rewards) / expert
+    video, task = video[~np.isnan(task)], task[~np.isnan(task)]  # unknown ones are none's share
     names, starts = list(SHARES), list(SHARES.values())
     at = np.clip(np.searchsorted(starts, task, side="right") - 1, 0, None)
     counts = np.bincount(at, minlength=len(names))

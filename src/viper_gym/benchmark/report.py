@@ -175,7 +175,7 @@ def table(audits: dict[str, TaskAudit]) -> Table:
     view = Table(
         title="Reward audit (shares of pairs the expert wins; 1.00 is best)",
         caption="climb: share of the reward's rise that comes before the task pays 80 % of the "
-        "expert's reward; near 0 a learner sees no way up",
+        "expert's reward; near 0 a learner is told little on the way",
     )
     rows = {task: _row(audit) for task, audit in audits.items()}
     figures = tuple(next(iter(rows.values()), {}))
